@@ -1,0 +1,56 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
+SUITE = @test -d legacy_sync_tests/$@ || { echo "legacy_sync_tests/$@ does not exist"; exit 2; }; \
+	$(BIN)/python -m legacy_sync_tests.$@ $(if $(SLICE),--slice $(SLICE))
+
+.PHONY: help setup check audit test demo up bench chaos browser clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## create .venv with everything (PYTHON=python3.12 picks an interpreter)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo '"$(PYTHON)" is not Python 3.11, 3.12 or 3.13: install one and run `make setup PYTHON=python3.12`'; exit 1; }
+	@test -e $@ || $(PYTHON) -m venv --clear $(VENV) # one that was never finished starts over
+	$(INSTALL) -c constraints.txt -e '.[dev]'
+	@touch $@
+
+check: $(STAMP) ## lint, format, types, dependencies
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict legacy_sync
+	$(BIN)/python -m pip check
+
+audit: $(STAMP) ## ask osv.dev for known vulnerabilities in the pinned dependencies (needs the network)
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
+
+test: $(STAMP) ## all tests (ARGS="-k name" picks some)
+	$(BIN)/python -m pytest $(ARGS)
+
+demo: $(STAMP) ## the journey from an empty database to a synchronised ERP, then exit
+	$(BIN)/legacy-sync demo
+
+up: $(STAMP) ## the demo servers and Dagster's UI until Ctrl-C
+	$(BIN)/legacy-sync up
+
+bench: $(STAMP) ## rows per second, against other tools (SLICE=ci for a short one)
+	@test ! -d legacy_sync_tests/bench || $(INSTALL) -c constraints.txt -e '.[dev,bench]'
+	$(SUITE)
+
+chaos: $(STAMP) ## kill processes and cut connections at random, then compare both sides (SLICE=ci)
+	$(SUITE)
+
+browser: $(STAMP) ## walk through the UI in a browser (SLICE=ci)
+	$(SUITE)
+
+clean: ## stop the demo database and delete what setup, demo and tests made
+	@test ! -d .legacy_sync/postgres || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; \
+		from legacy_sync.demo.postgres import EmbeddedPostgres; EmbeddedPostgres(Path(".legacy_sync/postgres")).stop()'
+	@test ! -e .legacy_sync/postgres/data/postmaster.pid || { echo 'the demo is running: end it first'; exit 1; }
+	rm -rf $(VENV) .legacy_sync .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

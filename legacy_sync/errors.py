@@ -1,0 +1,140 @@
+"""Which failures can reach a caller, and what should the caller do next?
+
+Every public exception of the project. The families say what happens next::
+
+    LegacySyncError                what, where, next_step
+    ├── AbortRun                   stop this run; nothing half-written stays
+    │   ├── SettingsInvalid        environment variable missing or unusable
+    │   ├── MappingInvalid         a mapping file says something impossible (carries all problems)
+    │   ├── EntityUnknown          a name on the command line or in a run config is no entity
+    │   ├── SchemaDrift            a catalog no longer fits the mapping
+    │   ├── SourceRefused          the legacy server refuses for good (login, unknown table, bad filter)
+    │   ├── SourceUntrustworthy    an answer that contradicts the request (filter ignored, counts disagree)
+    │   ├── GuardTripped           the change is too large or too empty to be believed
+    │   ├── LedgerUnusable         the ledger cannot be created, is newer than this program, or was altered
+    │   └── ErpRefused             the ERP database refuses for good (rights, missing table)
+    ├── RetryLater                 the same call may succeed later
+    │   ├── SourceUnavailable      no answer, 5xx, timeout, broken transfer
+    │   ├── SessionLimitReached    HTTP 402: no licence free
+    │   ├── EntityBusy             another run holds this entity
+    │   └── ErpUnavailable         connection lost, deadlock, lock timeout
+    └── ParkRow                    one row is set aside, the rest goes on (raised only by `replay`/`show` lookups)
+        └── RowNotFound            no parked row or binding with that number or key
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class LegacySyncError(Exception):
+    """A failure with its fact, its place and the next act of the person who reads it."""
+
+    def __init__(self, what: str, *, where: str, next_step: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  where: {self.where}\n  next:  {self.next_step}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), self.what, self.where, self.next_step))
+
+
+def _rebuild(kind: type[LegacySyncError], what: str, where: str, next_step: str) -> LegacySyncError:
+    return kind(what, where=where, next_step=next_step)
+
+
+class AbortRun(LegacySyncError):
+    """The run stops; nothing half-written stays behind."""
+
+
+class SettingsInvalid(AbortRun):
+    """An environment variable is missing or cannot be used."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in one place of a mapping file or a catalog."""
+
+    what: str
+    where: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"{self.what}\n  where: {self.where}\n  next:  {self.next_step}"
+
+
+class MappingInvalid(AbortRun):
+    """One or more mapping files cannot be used; `problems` has every one of them."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        first = self.problems[0]
+        more = f" (and {len(self.problems) - 1} more)" if len(self.problems) > 1 else ""
+        super().__init__(first.what + more, where=first.where, next_step=first.next_step)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (MappingInvalid, (self.problems,))
+
+
+class EntityUnknown(AbortRun):
+    """A name that is no entity of the loaded mappings."""
+
+
+class SchemaDrift(AbortRun):
+    """A live catalog no longer fits the mapping."""
+
+
+class SourceRefused(AbortRun):
+    """The source refuses for good: login, unknown table, filter it cannot parse."""
+
+
+class SourceUntrustworthy(AbortRun):
+    """The source answered something that contradicts the request; its rows must not be used."""
+
+
+class GuardTripped(AbortRun):
+    """The change is too large or too empty to be believed; a person has to confirm it."""
+
+
+class LedgerUnusable(AbortRun):
+    """The ledger schema cannot be created or belongs to another program version."""
+
+
+class ErpRefused(AbortRun):
+    """The ERP database refuses for good: rights, missing table or column."""
+
+
+class RetryLater(LegacySyncError):
+    """The same call may succeed later."""
+
+
+class SourceUnavailable(RetryLater):
+    """No answer, a server error, a timeout or a broken transfer, after all attempts."""
+
+
+class SessionLimitReached(RetryLater):
+    """The legacy server has no licence free (HTTP 402)."""
+
+
+class EntityBusy(RetryLater):
+    """Another run holds this entity."""
+
+
+class ErpUnavailable(RetryLater):
+    """The connection to the ERP database was lost, or a lock was not granted in time."""
+
+
+class ParkRow(LegacySyncError):
+    """One row is set aside; the rest goes on."""
+
+
+class RowNotFound(ParkRow):
+    """No parked row or binding with that number or key."""

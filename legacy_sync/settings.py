@@ -1,0 +1,101 @@
+"""Which settings are in force? The only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from legacy_sync.errors import SettingsInvalid
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+MASK = "***"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything the environment says, checked and with defaults filled in.
+
+    `api_url` and `erp_url` are None when nothing was set; ask `require_api_url` / `require_erp_url`
+    where they are needed, so that commands that do not need them work without.
+    """
+
+    environment: str
+    mappings: Path
+    landing: str
+    api_url: str | None = None
+    api_user: str | None = None
+    api_password: str | None = field(default=None, repr=False)
+    erp_url: str | None = field(default=None, repr=False)
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def require_api_url(self) -> str:
+        """The base URL of the legacy server, or SettingsInvalid."""
+        if self.api_url:
+            return self.api_url
+        raise SettingsInvalid(
+            "no legacy server is set",
+            where="environment variable LEGACY_API_URL",
+            next_step="set LEGACY_API_URL=http://host:port, or start the demo with `legacy-sync up`",
+        )
+
+    def require_erp_url(self) -> str:
+        """The URL of pyERP's database, or SettingsInvalid."""
+        if self.erp_url:
+            return self.erp_url
+        raise SettingsInvalid(
+            "no ERP database is set",
+            where="environment variable ERP_DATABASE_URL",
+            next_step="set ERP_DATABASE_URL=postgresql://user:password@host/database,"
+            " or start the demo with `legacy-sync up`",
+        )
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process; raises SettingsInvalid for a value that cannot be used."""
+    env = dict(os.environ if environ is None else environ)
+    return Settings(
+        environment=env.get("LEGACY_SYNC_ENV") or "dev",
+        mappings=_folder(env.get("LEGACY_SYNC_MAPPINGS")),
+        landing=env.get("LEGACY_SYNC_LANDING") or str(Path.cwd() / ".legacy_sync" / "landing"),
+        api_url=_url(env, "LEGACY_API_URL", ("http", "https")),
+        api_user=env.get("LEGACY_API_USER") or None,
+        api_password=env.get("LEGACY_API_PASSWORD") or None,
+        erp_url=_url(env, "ERP_DATABASE_URL", ("postgresql", "postgres")),
+        values=env,
+    )
+
+
+def mask_url(url: str) -> str:
+    """The URL without its password, fit for logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    return url.replace(f":{parts.password}@", f":{MASK}@", 1)
+
+
+def _folder(value: str | None) -> Path:
+    folder = Path(value) if value else PROJECT_ROOT / "mappings"
+    if not folder.is_dir():
+        raise SettingsInvalid(
+            f'the mappings folder "{folder}" does not exist',
+            where="environment variable LEGACY_SYNC_MAPPINGS",
+            next_step="point LEGACY_SYNC_MAPPINGS at the folder with the mapping files",
+        )
+    return folder
+
+
+def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | None:
+    value = env.get(name)
+    if not value:
+        return None
+    scheme = urlsplit(value).scheme.split("+")[0]
+    if scheme not in schemes:
+        raise SettingsInvalid(
+            f'"{mask_url(value)}" is no URL of the kind {schemes[0]}://…',
+            where=f"environment variable {name}",
+            next_step=f"write it as {schemes[0]}://host…",
+        )
+    return value

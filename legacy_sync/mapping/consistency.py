@@ -1,0 +1,224 @@
+"""Do the words of a mapping fit each other? Everything that can be said without any catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from cronsim import CronSim, CronSimError
+
+from legacy_sync.mapping.document import ValuePath
+from legacy_sync.mapping.model import (
+    Cast,
+    DateCast,
+    FieldMapping,
+    KeyRangePartitions,
+    Mapping,
+    TimestampCast,
+    WindowPartitions,
+)
+from legacy_sync.mapping.suggest import did_you_mean, name_all
+
+SERVER_CURSOR = "__TIMESTAMP"
+"""The one 4D attribute that orders changes with a time of day."""
+
+_ONE_ROW = pa.nulls(1, pa.string())  # without a row Arrow does not look at the pattern; a text would import pandas
+
+
+class Finding(NamedTuple):
+    """Something that cannot be, at a path inside the mapping."""
+
+    path: ValuePath
+    what: str
+    next_step: str
+
+
+def check_words(mapping: Mapping) -> Iterator[Finding]:
+    """Every contradiction within one mapping."""
+    yield from _check_ownership(mapping)
+    yield from _check_mapped_names(mapping)
+    yield from _check_references(mapping)
+    yield from _check_change_detection(mapping)
+    yield from _check_conflicts(mapping)
+    yield from _check_deletes(mapping)
+    yield from _check_rules(mapping)
+    yield from _check_schedule(mapping)
+    yield from _check_timezones(mapping)
+
+
+def check_dependencies(mapping: Mapping, entities: Iterable[str]) -> Iterator[Finding]:
+    """Names in depends_on that are no entity."""
+    known = [name for name in entities if name != mapping.entity]
+    for n, name in enumerate(mapping.depends_on):
+        if name == mapping.entity:
+            yield Finding(("depends_on", n), f"{name} depends on itself", "remove the line")
+        elif name not in known:
+            next_step = did_you_mean(name, known, f"choose one of {name_all(known)}")
+            yield Finding(("depends_on", n), f'"{name}" is no entity', next_step)
+
+
+def _check_ownership(mapping: Mapping) -> Iterator[Finding]:
+    target = mapping.target
+    for n, column in enumerate(target.owned_by_erp):
+        if column in mapping.fields:
+            what = f'column "{column}" is mapped, but also belongs to the ERP'
+            yield Finding(("target", "owned_by_erp", n), what, 'remove it from "fields" or from "owned_by_erp"')
+    for word, column_or_none in (("created_at", target.created_at), ("updated_at", target.updated_at)):
+        if column_or_none in mapping.fields:
+            what = f'column "{column_or_none}" is mapped, but also gets the time of the write'
+            yield Finding(("target", word), what, f'remove it from "fields", or remove "{word}"')
+
+
+def _check_mapped_names(mapping: Mapping) -> Iterator[Finding]:
+    for n, column in enumerate(mapping.target.natural_key):
+        yield from _must_be_mapped(mapping, column, ("target", "natural_key", n))
+    for n, rule in enumerate(mapping.rules):
+        yield from _must_be_mapped(mapping, rule.column, ("rules", n, "column"))
+    for n, backfill in enumerate(mapping.backfill):
+        yield from _must_be_mapped(mapping, backfill.column, ("backfill", n, "column"))
+        yield from _must_be_reference(mapping, backfill.through, ("backfill", n, "through"))
+
+
+def _must_be_mapped(mapping: Mapping, column: str, path: ValuePath) -> Iterator[Finding]:
+    if column not in mapping.fields:
+        otherwise = f'map it in "fields", or choose one of {name_all(mapping.columns)}'
+        yield Finding(path, f'column "{column}" is not mapped', did_you_mean(column, mapping.columns, otherwise))
+
+
+def _must_be_reference(mapping: Mapping, column: str, path: ValuePath) -> Iterator[Finding]:
+    references = [name for name, field in mapping.fields.items() if field.reference]
+    if column not in references:
+        otherwise = f"choose one of {name_all(references)}" if references else 'map a column with "reference"'
+        yield Finding(path, f'column "{column}" is no reference', did_you_mean(column, references, otherwise))
+
+
+def _check_references(mapping: Mapping) -> Iterator[Finding]:
+    plain = [name for name, field in mapping.fields.items() if field.reference is None]
+    for name, field in mapping.fields.items():
+        for n, match in enumerate(field.reference.match if field.reference else ()):
+            if match.from_column is not None and match.from_column not in plain:
+                path = ("fields", name, "reference", "match", n, "from_column")
+                what = f'column "{match.from_column}" is not mapped to a plain value'
+                next_step = did_you_mean(match.from_column, plain, f"choose one of {name_all(plain)}")
+                yield Finding(path, what, next_step)
+
+
+def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
+    cursor = mapping.source.cursor
+    if isinstance(mapping.partitions, WindowPartitions) and cursor is None:
+        what = "windows need a cursor, and the source has none"
+        yield Finding(("partitions",), what, 'add "cursor: modified_date" to "source", or use "type: none"')
+    if isinstance(mapping.partitions, KeyRangePartitions) and len(mapping.source.key) != 1:
+        what = f"key ranges need a key of one attribute; this one has {len(mapping.source.key)}"
+        yield Finding(("partitions",), what, 'use "type: window" or "type: none", or a single key')
+    if mapping.strategy != "timestamp":
+        return
+    if cursor is None:
+        what = 'the strategy "timestamp" needs a cursor, and the source has none'
+        next_step = 'add "cursor: modified_date" to "source", or use "strategy: fingerprint"'
+        yield Finding(("change_detection", "strategy"), what, next_step)
+    elif cursor != SERVER_CURSOR and mapping.lookback < timedelta(days=1):
+        what = f'"{cursor}" has no time of day, so a lookback below 1d would miss changes'
+        yield Finding(("change_detection", "lookback"), what, "write lookback: 1d or more")
+
+
+def _check_conflicts(mapping: Mapping) -> Iterator[Finding]:
+    if mapping.target.updated_at is not None:
+        return
+    what = 'the policy "newest_wins" needs the time of the last change in the ERP'
+    next_step = "name the column in target.updated_at, or choose another policy"
+    if mapping.conflicts.policy == "newest_wins":
+        yield Finding(("conflicts", "policy"), what, next_step)
+    for name, field in mapping.fields.items():
+        if field.conflict == "newest_wins":
+            yield Finding(("fields", name, "conflict"), what, next_step)
+
+
+def _check_deletes(mapping: Mapping) -> Iterator[Finding]:
+    deletes = mapping.deletes
+    if deletes.policy == "set" and not deletes.set:
+        next_step = 'add the columns of the soft delete, such as "set: {is_active: false}"'
+        yield Finding(("deletes", "policy"), 'the policy "set" does not say what to set', next_step)
+    if deletes.set and deletes.policy != "set":
+        what = f'"set" has no effect while the policy is "{deletes.policy}"'
+        yield Finding(("deletes", "set"), what, 'write "policy: set", or remove "set"')
+
+
+def _check_rules(mapping: Mapping) -> Iterator[Finding]:
+    for n, rule in enumerate(mapping.rules):
+        if rule.matches is not None and (reason := _regex_error(rule.matches)):
+            what = f'"{rule.matches}" is no regular expression: {reason}'
+            next_step = "correct it; RE2 knows no look-ahead and no back references"
+            yield Finding(("rules", n, "matches"), what, next_step)
+        if rule.min is not None and rule.max is not None and rule.min > rule.max:
+            what = f"min {rule.min:g} is above max {rule.max:g}, so every row would break the rule"
+            yield Finding(("rules", n, "min"), what, "swap the two")
+    names = [rule.name for rule in mapping.rules]
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            yield Finding(("rules", n, "name"), f'a rule "{name}" exists already', "give each rule its own name")
+
+
+def _regex_error(pattern: str) -> str | None:
+    try:
+        pc.match_substring_regex(_ONE_ROW, pattern)
+    except pa.ArrowInvalid as error:
+        return str(error).split("RE2: ")[-1].split("regular expression: ")[-1]
+    return None
+
+
+def _check_schedule(mapping: Mapping) -> Iterator[Finding]:
+    schedule = mapping.schedule
+    if schedule is None:
+        return
+    if schedule.every is not None and schedule.every < timedelta(minutes=1):
+        yield Finding(("schedule", "every"), "an interval below one minute is too short", "write every: 1m or more")
+    if schedule.cron is not None and (reason := _cron_error(schedule.cron)):
+        next_step = 'write minute, hour, day, month and weekday, such as "0 2 * * *" for 02:00 every day'
+        yield Finding(("schedule", "cron"), f'"{schedule.cron}" is no cron line: {reason}', next_step)
+
+
+def _cron_error(line: str) -> str | None:
+    parts = line.split()
+    if len(parts) != 5:
+        return f"it has {len(parts)} parts, not 5"
+    try:
+        next(CronSim(line, datetime(2024, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        return str(error).lower()
+    except StopIteration:
+        return "it never comes true"
+    return None
+
+
+def _check_timezones(mapping: Mapping) -> Iterator[Finding]:
+    if isinstance(mapping.partitions, WindowPartitions):
+        yield from _check_zone(("partitions", "timezone"), mapping.partitions.timezone)
+    if mapping.schedule:
+        yield from _check_zone(("schedule", "timezone"), mapping.schedule.timezone)
+    for name, field in mapping.fields.items():
+        for path, cast in _casts_of(field):
+            if isinstance(cast, DateCast | TimestampCast):
+                yield from _check_zone(("fields", name, *path, "timezone"), cast.timezone)
+
+
+def _casts_of(field: FieldMapping) -> Iterator[tuple[ValuePath, Cast]]:
+    chains: Sequence[tuple[ValuePath, tuple[Cast, ...]]] = [
+        (("cast",), field.cast),
+        *((("first_of", n, "cast"), part.cast) for n, part in enumerate(field.first_of)),
+    ]
+    for path, chain in chains:
+        for n, cast in enumerate(chain):
+            yield (*path, n), cast
+
+
+def _check_zone(path: ValuePath, name: str) -> Iterator[Finding]:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        otherwise = 'write an IANA name such as "Europe/Berlin" or "UTC"'
+        yield Finding(path, f'"{name}" is no time zone', did_you_mean(name, available_timezones(), otherwise))

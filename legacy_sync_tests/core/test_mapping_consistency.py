@@ -1,0 +1,179 @@
+"""Words that contradict each other within one mapping."""
+
+import pytest
+
+START = "source: {table: T, cursor: modified_date}\ntarget: {table: A}\nfields:\n  sku: {from: Nummer}\n"
+NO_CURSOR = START.replace(", cursor: modified_date", "")
+REFERENCE = "  p_id: {reference: {to: P, match: [{column: k, from: K}]}}\n"
+
+CASES = {
+    "mapped and owned by the ERP": (
+        "source: {table: T}\ntarget:\n  table: A\n  owned_by_erp: [x, sku]\nfields:\n  sku: {from: Nummer}\n",
+        'column "sku" is mapped, but also belongs to the ERP',
+        "4, target.owned_by_erp[1]",
+        'remove it from "fields" or from "owned_by_erp"',
+    ),
+    "mapped and time of the write": (
+        "source: {table: T}\ntarget: {table: A, updated_at: sku}\nfields:\n  sku: {from: Nummer}\n",
+        'column "sku" is mapped, but also gets the time of the write',
+        "2, target.updated_at",
+        'remove it from "fields", or remove "updated_at"',
+    ),
+    "natural key not mapped": (
+        "source: {table: T}\ntarget: {table: A, natural_key: [skuu]}\nfields:\n  sku: {from: Nummer}\n",
+        'column "skuu" is not mapped',
+        "2, target.natural_key[0]",
+        'did you mean "sku"? Otherwise map it in "fields", or choose one of sku',
+    ),
+    "rule on a column that is not mapped": (
+        START + "rules:\n  - {name: r, column: SKU, min: 1}\n",
+        'column "SKU" is not mapped',
+        "6, rules[0].column",
+        'did you mean "sku"? Otherwise map it in "fields", or choose one of sku',
+    ),
+    "backfill of a column that is not mapped": (
+        START + REFERENCE + "backfill: [{column: base, through: p_id, into: base}]\n",
+        'column "base" is not mapped',
+        "6, backfill[0].column",
+        'map it in "fields", or choose one of sku, p_id',
+    ),
+    "backfill through a plain column": (
+        START + REFERENCE + "backfill: [{column: sku, through: pid, into: base}]\n",
+        'column "pid" is no reference',
+        "6, backfill[0].through",
+        'did you mean "p_id"? Otherwise choose one of p_id',
+    ),
+    "match on a column that is not mapped": (
+        START + "  p_id: {reference: {to: P, match: [{column: k, from_column: p_id}]}}\n",
+        'column "p_id" is not mapped to a plain value',
+        "5, fields.p_id.reference.match[0].from_column",
+        "choose one of sku",
+    ),
+    "newest wins without a time in the ERP": (
+        START + "conflicts: {policy: newest_wins}\n",
+        'the policy "newest_wins" needs the time of the last change in the ERP',
+        "5, conflicts.policy",
+        "name the column in target.updated_at, or choose another policy",
+    ),
+    "newest wins of one field": (
+        START + "  name: {from: X, conflict: newest_wins}\n",
+        'the policy "newest_wins" needs the time of the last change in the ERP',
+        "5, fields.name.conflict",
+        "name the column in target.updated_at, or choose another policy",
+    ),
+    "windows without a cursor": (
+        NO_CURSOR + "partitions: {type: window, start: 2024-01-01}\n",
+        "windows need a cursor, and the source has none",
+        "5, partitions",
+        'add "cursor: modified_date" to "source", or use "type: none"',
+    ),
+    "key ranges of a key of two parts": (
+        NO_CURSOR.replace("T}", "T, key: [a, b]}") + "partitions: {type: key_range}\n",
+        "key ranges need a key of one attribute; this one has 2",
+        "5, partitions",
+        'use "type: window" or "type: none", or a single key',
+    ),
+    "timestamps without a cursor": (
+        NO_CURSOR + "change_detection: {strategy: timestamp}\n",
+        'the strategy "timestamp" needs a cursor, and the source has none',
+        "5, change_detection.strategy",
+        'add "cursor: modified_date" to "source", or use "strategy: fingerprint"',
+    ),
+    "lookback shorter than the cursor's day": (
+        START + "change_detection: {strategy: timestamp, lookback: 23h}\n",
+        '"modified_date" has no time of day, so a lookback below 1d would miss changes',
+        "5, change_detection.lookback",
+        "write lookback: 1d or more",
+    ),
+    "soft delete that sets nothing": (
+        START + "deletes: {policy: set}\n",
+        'the policy "set" does not say what to set',
+        "5, deletes.policy",
+        'add the columns of the soft delete, such as "set: {is_active: false}"',
+    ),
+    "columns of a soft delete without the policy": (
+        START + "deletes: {policy: report, set: {is_active: false}}\n",
+        '"set" has no effect while the policy is "report"',
+        "5, deletes.set",
+        'write "policy: set", or remove "set"',
+    ),
+    "regular expression that RE2 does not know": (
+        START + 'rules:\n  - {name: r, column: sku, matches: "(?=a)"}\n',
+        '"(?=a)" is no regular expression: ',
+        "6, rules[0].matches",
+        "correct it; RE2 knows no look-ahead and no back references",
+    ),
+    "bounds the wrong way round": (
+        START + "rules:\n  - {name: r, column: sku, min: 5, max: 1}\n",
+        "min 5 is above max 1, so every row would break the rule",
+        "6, rules[0].min",
+        "swap the two",
+    ),
+    "two rules of one name": (
+        START + "rules:\n  - {name: r, column: sku, min: 1}\n  - {name: r, column: sku, max: 5}\n",
+        'a rule "r" exists already',
+        "7, rules[1].name",
+        "give each rule its own name",
+    ),
+    "cron line with an impossible hour": (
+        START + 'schedule: {cron: "0 25 * * *"}\n',
+        '"0 25 * * *" is no cron line: bad hour',
+        "5, schedule.cron",
+        'write minute, hour, day, month and weekday, such as "0 2 * * *" for 02:00 every day',
+    ),
+    "cron line that is too short": (
+        START + "schedule: {cron: daily}\n",
+        '"daily" is no cron line: it has 1 parts, not 5',
+        "5, schedule.cron",
+        'write minute, hour, day, month and weekday, such as "0 2 * * *" for 02:00 every day',
+    ),
+    "interval below a minute": (
+        START + "schedule: {every: 10s}\n",
+        "an interval below one minute is too short",
+        "5, schedule.every",
+        "write every: 1m or more",
+    ),
+    "time zone of the windows": (
+        START + "partitions: {type: window, start: 2024-01-01, timezone: Europe/Berln}\n",
+        '"Europe/Berln" is no time zone',
+        "5, partitions.timezone",
+        'did you mean "Europe/Berlin"? Otherwise write an IANA name such as "Europe/Berlin" or "UTC"',
+    ),
+    "time zone of a cast": (
+        START + "  d:\n    from: X\n    cast: {type: date, timezone: Mars/Base}\n",
+        '"Mars/Base" is no time zone',
+        "7, fields.d.cast.timezone",
+        'write an IANA name such as "Europe/Berlin" or "UTC"',
+    ),
+    "dependency that is no entity": (
+        START + "depends_on: [sales]\n",
+        '"sales" is no entity',
+        "5, depends_on[0]",
+        "choose one of ",
+    ),
+    "dependency on itself": (
+        START + "depends_on: a\n",
+        "a depends on itself",
+        "5, depends_on",
+        "remove the line",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_contradiction(problems_of, case):
+    text, what, where, next_step = CASES[case]
+    problems = problems_of({"a.yaml": text})
+    assert [p.where for p in problems] == [f"mappings/a.yaml:{where}"]
+    assert problems[0].what.startswith(what)
+    assert problems[0].next_step.startswith(next_step)
+
+
+def test_server_timestamp_may_look_back_less_than_a_day(problems_of):
+    text = START.replace("modified_date", "__TIMESTAMP") + "change_detection: {strategy: timestamp, lookback: 10m}\n"
+    assert problems_of({"a.yaml": text}) == []
+
+
+def test_on_insert_of_a_mapped_column_is_allowed(problems_of):
+    text = "source: {table: T}\ntarget: {table: A, on_insert: {sku: x}}\nfields:\n  sku: {from: Nummer}\n"
+    assert problems_of({"a.yaml": text}) == []

@@ -1,0 +1,100 @@
+"""The JSON Schemas editors use: up to date, and of one mind with the loader."""
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from legacy_sync.mapping.document import read_document
+from legacy_sync.mapping.schema import environment_schema, mapping_schema, write_schemas
+from legacy_sync.settings import PROJECT_ROOT
+
+MAPPINGS = PROJECT_ROOT / "mappings"
+GOOD = {"source": {"table": "T"}, "target": {"table": "A"}, "fields": {"sku": {"from": "Nummer"}}}
+
+
+def errors(schema, data):
+    return [f"{e.json_path}: {e.message}" for e in Draft202012Validator(schema).iter_errors(data)]
+
+
+def with_field(**words):
+    return {**GOOD, "fields": {"x": {"from": "X", **words}}}
+
+
+def test_committed_schemas_are_up_to_date(tmp_path):
+    for file in write_schemas(tmp_path):
+        committed = (MAPPINGS / ".schema" / file.name).read_text(encoding="utf-8")
+        assert committed == file.read_text(encoding="utf-8"), (
+            "run: python -m legacy_sync.mapping.schema mappings/.schema"
+        )
+
+
+def test_schemas_are_valid_schemas():
+    Draft202012Validator.check_schema(mapping_schema())
+    Draft202012Validator.check_schema(environment_schema())
+
+
+@pytest.mark.parametrize("file", sorted(MAPPINGS.glob("*.yaml")), ids=lambda f: f.name)
+def test_schema_accepts_our_mappings(file):
+    assert errors(mapping_schema(), read_document(file, file.name, {}).data) == []
+    assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=.schema/mapping.json\n")
+
+
+@pytest.mark.parametrize("file", sorted(MAPPINGS.glob("environments/*.yaml")), ids=lambda f: f.name)
+def test_schema_accepts_our_environments(file):
+    assert errors(environment_schema(), read_document(file, file.name, {}).data) == []
+    assert file.read_text(encoding="utf-8").startswith("# yaml-language-server: $schema=../.schema/environment.json\n")
+
+
+ACCEPTED = {
+    "short cast": with_field(cast="date"),
+    "chain of casts": with_field(cast=["text", {"type": "split_last", "part": "after"}]),
+    "truth value for otherwise": with_field(cast={"type": "boolean", "otherwise": False, "true": ["ja", 1]}),
+    "variables": {**GOOD, "max_parked_share": "${SHARE:-0.1}", "schedule": {"every": "${EVERY}"}},
+    "variable for a choice": {**GOOD, "conflicts": {"policy": "${POLICY}"}},
+    "no schedule": {**GOOD, "schedule": None},
+    "schema named in a JSON file": {"$schema": ".schema/mapping.json", **GOOD},
+}
+
+
+@pytest.mark.parametrize("case", ACCEPTED)
+def test_schema_accepts_what_the_loader_accepts(project_of, case):
+    variables = {"EVERY": "5m", "POLICY": "manual"}
+    assert errors(mapping_schema(), ACCEPTED[case]) == []
+    assert project_of({"a.json": json.dumps(ACCEPTED[case])}, **variables).get("a")
+
+
+REFUSED = {
+    "unknown word": {**GOOD, "grup": "x"},
+    "unknown cast": with_field(cast="datte"),
+    "unknown word in a cast": with_field(cast={"type": "date", "piwot": 50}),
+    "two origins": with_field(value=1),
+    "no origin": {**GOOD, "fields": {"x": {"required": True}}},
+    "missing table": {**GOOD, "source": {}},
+    "no such policy": {**GOOD, "conflicts": {"policy": "manuel"}},
+    "duration without unit": {**GOOD, "schedule": {"every": "5"}},
+    "share above one": {**GOOD, "deletes": {"max_share": 2}},
+    "no fields": {**GOOD, "fields": {}},
+    "typed word without type": {**GOOD, "partitions": {"size": "month"}},
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_schema_refuses_what_the_loader_refuses(problems_of, case):
+    assert errors(mapping_schema(), REFUSED[case])
+    assert problems_of({"a.json": json.dumps(REFUSED[case])})
+
+
+def test_environment_schema_takes_parts_of_mappings_and_null():
+    data = {
+        "defaults": {"source": {"page_size": 50}},
+        "entities": {"a": {"schedule": None, "fields": {"x": {"default": 1}}}},
+    }
+    assert errors(environment_schema(), data) == []
+    assert errors(environment_schema(), {"entities": {"a": {"shedule": None}}})
+    assert errors(environment_schema(), {"landing_kep": 3})
+
+
+def test_schema_file_ends_with_a_line_break(tmp_path: Path):
+    assert all(file.read_text(encoding="utf-8").endswith("}\n") for file in write_schemas(tmp_path))

@@ -1,0 +1,1 @@
+"""The demo: a stand-in for the legacy server, sample data, and an embedded PostgreSQL with pyERP's tables."""

@@ -1,0 +1,132 @@
+"""What must a source be able to do? The contract between the sync and any place legacy rows live in.
+
+Arrow shape of a batch, for every source: one column per attribute, named as the source spells it.
+Scalars keep their natural Arrow type (int64, float64, bool, string). A column in which kinds mix, or
+that holds objects or lists, is a string column of JSON texts and its field carries the metadata
+`JSON_TEXT`. SQL null and JSON null are null. The column `ABSENT`, when it is there, names (joined by
+newlines) the attributes a record did not carry at all while others did; it is null for complete records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Protocol
+
+import pyarrow as pa
+
+ABSENT = "__absent"
+JSON_TEXT: dict[bytes, bytes] = {b"legacy_sync.json": b"1"}
+
+
+def is_json_text(field_: pa.Field) -> bool:
+    """Whether the column holds JSON texts rather than plain values."""
+    return bool(field_.metadata) and JSON_TEXT.items() <= field_.metadata.items()
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One column of a legacy table; `type` is the source's own word for it (4D: string, long, date, …)."""
+
+    name: str
+    type: str
+    stored: bool = True
+
+
+@dataclass(frozen=True)
+class TableInfo:
+    """What the source's catalog says of one table; `key` is its primary key, empty if it has none."""
+
+    name: str
+    attributes: tuple[Attribute, ...]
+    key: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attribute names, in catalog order."""
+        return tuple(a.name for a in self.attributes)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Which rows of a table to fetch. Bounds are half-open: from is inside, to is outside.
+
+    With `cursor_to` but no `cursor_from`, rows without a cursor (null, 0!0!0) belong to the scope.
+    Key bounds compare the table's primary key as text.
+    """
+
+    table: str
+    cursor: str | None = None
+    cursor_from: date | None = None
+    cursor_to: date | None = None
+    key_from: str | None = None
+    key_to: str | None = None
+    page_size: int = 1000
+
+    @property
+    def is_whole_table(self) -> bool:
+        """Whether no bound restricts it."""
+        return not (self.cursor_from or self.cursor_to or self.key_from or self.key_to)
+
+
+@dataclass(frozen=True)
+class FetchReport:
+    """What a finished fetch can vouch for.
+
+    `complete` claims that `rows` were all rows of the scope when the fetch began; `server_time` is the
+    source's own clock before the first row was read.
+    """
+
+    rows: int
+    requests: int
+    bytes: int
+    seconds: float
+    complete: bool
+    server_time: datetime
+    notes: tuple[str, ...] = field(default_factory=tuple)
+
+
+class Fetch(Protocol):
+    """A running fetch: iterate once over its batches, then read `report`; `total` grows known early."""
+
+    @property
+    def total(self) -> int | None:
+        """Rows the source announced, as soon as it has; else None."""
+
+    @property
+    def report(self) -> FetchReport:
+        """What was fetched; only after the iteration ended."""
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """The batches; raises SourceUnavailable, SourceUntrustworthy, SourceRefused."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A cheap look at a table: how many rows lie at or after the asked cursor, and the newest of them."""
+
+    count: int
+    newest: date | None
+    server_time: datetime
+
+
+class Source(Protocol):
+    """A place legacy rows live in. Every method may raise RetryLater or AbortRun errors."""
+
+    name: str
+
+    def describe(self) -> dict[str, TableInfo]:
+        """All tables the source shows, by name."""
+
+    def probe(self, table: str, cursor: str | None, since: date | None) -> Probe:
+        """One small request: rows with `cursor >= since` (all rows where either is None)."""
+
+    def fetch(self, scope: Scope) -> Fetch:
+        """Begin to read the rows of a scope; nothing is requested before the first batch is asked for."""
+
+    def fetch_keys(self, table: str) -> Iterator[tuple[str, ...]]:
+        """The primary keys of all rows, as text, in batches."""
+
+    def close(self) -> None:
+        """Give connections and sessions back."""

@@ -1,0 +1,1 @@
+"""The only folder that knows the SQL of pyERP's database."""

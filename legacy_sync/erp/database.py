@@ -1,0 +1,102 @@
+"""How do we talk to pyERP's PostgreSQL? Connections with fixed session settings, and errors in our words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from psycopg import errors as pg
+
+from legacy_sync.errors import ErpRefused, ErpUnavailable
+from legacy_sync.settings import mask_url
+
+# Texts of values (::text) are compared between runs, so everything that shapes them is fixed here.
+_SESSION = (
+    "set timezone = 'UTC'",
+    "set datestyle = 'ISO, YMD'",
+    "set intervalstyle = 'iso_8601'",
+    "set bytea_output = 'hex'",
+    "set extra_float_digits = 1",
+    "set jit = off",
+    "set client_min_messages = warning",
+    "set lock_timeout = '30s'",
+    "set idle_in_transaction_session_timeout = '10min'",
+    "set work_mem = '64MB'",
+    "set temp_buffers = '32MB'",
+)
+_BUSY = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable, pg.QueryCanceled, pg.TooManyConnections)
+_GONE = (
+    pg.AdminShutdown,
+    pg.CrashShutdown,
+    pg.CannotConnectNow,
+    pg.ConnectionException,
+    pg.IdleInTransactionSessionTimeout,
+)
+_REFUSED = (pg.InsufficientPrivilege, pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidCatalogName, pg.InvalidPassword)
+
+
+@contextmanager
+def connect(url: str) -> Iterator[psycopg.Connection]:
+    """A connection with the session settings every statement here relies on; closed at the end.
+
+    Autocommit outside `connection.transaction()`. Raises ErpUnavailable or ErpRefused.
+    """
+    with translated(f"ERP database {mask_url(url)}"):
+        connection = psycopg.connect(_plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10)
+        with connection:
+            for statement in _SESSION:
+                connection.execute(statement)
+            yield connection
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turns errors of the driver into ErpUnavailable (try again) or ErpRefused (a person has to act)."""
+    try:
+        yield
+    except _BUSY as error:
+        raise ErpUnavailable(
+            f"the ERP database could not go on: {_first_line(error)}",
+            where=where,
+            next_step="run it again; nothing was written",
+        ) from error
+    except _REFUSED as error:
+        raise ErpRefused(
+            f"the ERP database refuses: {_first_line(error)}",
+            where=where,
+            next_step="check the name of the database, the rights of its user and that pyERP's migrations have run",
+        ) from error
+    except _GONE as error:
+        raise _lost(error, where) from error
+    except psycopg.OperationalError as error:
+        if error.sqlstate is None or error.sqlstate.startswith(("08", "57", "53")):
+            raise _lost(error, where) from error
+        raise
+    except psycopg.InterfaceError as error:
+        raise _lost(error, where) from error
+
+
+def _lost(error: psycopg.Error, where: str) -> ErpUnavailable | ErpRefused:
+    text = _first_line(error)
+    if "password authentication failed" in text or "does not exist" in text:
+        return ErpRefused(
+            f"the ERP database refuses: {text}",
+            where=where,
+            next_step="check user, password and database name in ERP_DATABASE_URL",
+        )
+    return ErpUnavailable(
+        f"the connection to the ERP database was lost: {text}",
+        where=where,
+        next_step="check that PostgreSQL runs, then run it again; an open transaction was rolled back",
+    )
+
+
+def _first_line(error: psycopg.Error) -> str:
+    text = error.diag.message_primary or str(error) or type(error).__name__
+    return text.strip().splitlines()[0]
+
+
+def _plain(url: str) -> str:
+    return re.sub(r"^postgres(?:ql)?(\+\w+)?://", "postgresql://", url)

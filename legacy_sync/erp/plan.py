@@ -1,0 +1,291 @@
+"""What is to be done with every staged row? One set-based pass over stage, bindings and ERP rows.
+
+The result is two temporary tables. `ls_plan` has a row for each staged row that is not simply unchanged:
+`new`, `adopt` (found by natural key), `differs` (bound, something differs) or `gone` (the ERP row was
+deleted there). `ls_cell` has a row for each differing cell of adopted and differing rows with what is
+meant: `take` the legacy value, `keep` the ERP value, or `wait` for a person.
+"""
+
+from __future__ import annotations
+
+import psycopg
+from psycopg import sql
+
+from legacy_sync.erp.catalog import UniqueIndex
+from legacy_sync.erp.shape import Shape
+from legacy_sync.erp.staging import park_staged
+
+
+def classify(connection: psycopg.Connection, shape: Shape) -> None:
+    """Creates `ls_plan` with all staged rows that are not simply unchanged."""
+    same = sql.SQL(" and ").join(
+        sql.SQL("{} is not distinct from {}").format(
+            shape.comparable(shape.effective(c, _erp(c)), c), shape.comparable(_erp(c), c)
+        )
+        for c in shape.columns
+    )
+    agreed = shape.base_array(shape.effective(c, _erp(c)) for c in shape.columns)
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_plan on commit drop as"
+            " select s._row, s._key, b.erp_key::{type} as erp_id,"
+            "  case when b.legacy_key is null then 'new' when e.{pk} is null then 'gone' else 'differs' end as decision"
+            " from ls_stage s"
+            " left join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = s._key"
+            " left join {erp} e on e.{pk} = b.erp_key::{type}"
+            " where b.legacy_key is null or e.{pk} is null"
+            "  or not ({same} and b.erp_base is null and b.missing_since is null and b.base is not distinct from"
+            " {agreed})"
+        ).format(
+            type=shape.pk_type,
+            pk=shape.pk,
+            entity=sql.Literal(shape.entity_id),
+            erp=shape.erp,
+            same=same,
+            agreed=agreed,
+        )
+    )
+    connection.execute("alter table ls_plan add primary key (_row)")
+
+
+def drop_older(connection: psycopg.Connection, shape: Shape, fetched: list[int]) -> int:
+    """Forgets staged copies read before the copy that was taken in last; returns how many."""
+    return connection.execute(
+        "delete from ls_stage s using legacy_sync.binding b"
+        " where b.entity_id = %s and b.legacy_key = s._key"
+        "  and b.fetched > (%s::bigint[])[(s._row >> 32) + 1]",
+        [shape.entity_id, fetched],
+    ).rowcount
+
+
+def adopt(connection: psycopg.Connection, shape: Shape) -> None:
+    """New rows that are in the ERP already, by natural key, become `adopt`; ambiguous ones are parked."""
+    if not shape.mapping.target.natural_key:
+        return
+    same = sql.SQL(" and ").join(
+        sql.SQL("e.{} = {}").format(sql.Identifier(c), shape.staged(c)) for c in shape.mapping.target.natural_key
+    )
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_known on commit drop as"
+            " select p._row, min(e.{pk}::text) as erp_key, count(*) as n"
+            " from ls_plan p join ls_stage s using (_row) join {erp} e on {same}"
+            " where p.decision = 'new' group by p._row"
+        ).format(pk=shape.pk, erp=shape.erp, same=same)
+    )
+    names = ", ".join(shape.mapping.target.natural_key)
+    select = sql.SQL(
+        "select s._row, s._key, 'adoption_ambiguous', {names}, null,"
+        " format('%s rows of the ERP have the same %s', k.n, {names})"
+        " from ls_known k join ls_stage s using (_row) where k.n > 1"
+    ).format(names=sql.Literal(names))
+    if park_staged(connection, select):
+        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
+    connection.execute(
+        sql.SQL(
+            "update ls_plan p set decision = 'adopt', erp_id = k.erp_key::{type}"
+            " from (select distinct on (erp_key) * from ls_known where n = 1 order by erp_key, _row) k"
+            " where k._row = p._row and not exists (select 1 from legacy_sync.binding b"
+            "  where b.entity_id = {entity} and b.erp_key = k.erp_key)"
+        ).format(type=shape.pk_type, entity=sql.Literal(shape.entity_id))
+    )
+
+
+def lock_rows(connection: psycopg.Connection, shape: Shape) -> None:
+    """Locks the ERP rows that may be written, in key order, so that nobody's edit slips in between."""
+    connection.execute(
+        sql.SQL(
+            "select 1 from {erp} e where e.{pk} in"
+            " (select erp_id from ls_plan where decision in ('differs', 'adopt')) order by e.{pk} for no key update"
+        ).format(erp=shape.erp, pk=shape.pk)
+    )
+
+
+def compare_cells(connection: psycopg.Connection, shape: Shape) -> None:
+    """Creates `ls_cell`: every differing cell of adopted and differing rows, and what is meant with it."""
+    cells = sql.SQL(", ").join(_cell(shape, column) for column in shape.columns)
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_cell on commit drop as"
+            " select p._row, p._key, p.erp_id, v.column_name, v.staged, v.erp, v.base, v.erp_base, v.policy,"
+            "  {outcome} as outcome,"
+            "  p.decision <> 'adopt' and v.known and v.staged is distinct from v.base"
+            "   and v.erp is distinct from v.erp_base as is_conflict"
+            " from ls_plan p join ls_stage s using (_row) join {erp} e on e.{pk} = p.erp_id"
+            " left join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
+            " cross join lateral (values {cells})"
+            "  v(column_name, policy, staged, erp, base, erp_base, known, is_kept)"
+            " where p.decision in ('differs', 'adopt') and not v.is_kept and v.staged is distinct from v.erp"
+        ).format(outcome=_outcome(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id), cells=cells)
+    )
+    connection.execute("create index on ls_cell (_row)")
+
+
+def _cell(shape: Shape, column: str) -> sql.Composed:
+    base = shape.base_of(column)
+    return sql.SQL("({name}, {policy}, {staged}::text, {erp}::text, {base}, {erp_base}, {known}, {kept})").format(
+        name=sql.Literal(column),
+        policy=sql.Literal(shape.mapping.policy_of(column)),
+        staged=shape.staged(column),
+        erp=_erp(column),
+        base=base,
+        erp_base=sql.SQL("case when b.erp_base is null then {} else {} end").format(
+            base, shape.base_of(column, "erp_base")
+        ),
+        known=shape.has_base(column),
+        kept=shape.is_kept(column),
+    )
+
+
+def _outcome(shape: Shape) -> sql.Composed:
+    """The three-way decision of one cell; a column that was not mapped before is adopted like a new row."""
+    adoption = {"legacy_wins": "take", "erp_wins": "keep", "manual": "wait"}[shape.mapping.adoption.policy]
+    updated_at = shape.mapping.target.updated_at
+    newest = (
+        sql.SQL("case when s._modified >= e.{} then 'take' else 'keep' end").format(sql.Identifier(updated_at))
+        if updated_at and any(shape.mapping.policy_of(c) == "newest_wins" for c in shape.columns)
+        else sql.SQL("'wait'")
+    )
+    return sql.SQL(
+        "case when p.decision = 'adopt' or not v.known then {adoption}"
+        " when v.staged is not distinct from v.base then 'keep'"
+        " when v.erp is not distinct from v.erp_base then 'take'"
+        " when v.policy = 'legacy_wins' then 'take'"
+        " when v.policy = 'erp_wins' then 'keep'"
+        " when v.policy = 'newest_wins' then {newest}"
+        " else 'wait' end"
+    ).format(adoption=sql.Literal(adoption), newest=newest)
+
+
+def park_gone(connection: psycopg.Connection, shape: Shape) -> int:
+    """Rows deleted in the ERP stay deleted; those that changed in the legacy system since are parked."""
+    agreed = shape.base_array(shape.staged(c) for c in shape.columns)
+    select = sql.SQL(
+        "select p._row, p._key, 'erp_row_deleted', null, p.erp_id::text,"
+        " format('the record changed, but its row %s was deleted in the ERP', p.erp_id)"
+        " from ls_plan p join ls_stage s using (_row)"
+        " join legacy_sync.binding b on b.entity_id = {} and b.legacy_key = p._key"
+        " where p.decision = 'gone' and b.base is distinct from {}"
+    ).format(sql.Literal(shape.entity_id), agreed)
+    parked = park_staged(connection, select)
+    connection.execute("delete from ls_plan where decision = 'gone'")
+    return parked
+
+
+def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
+    """New rows whose reference was not delivered and that may not be without it are parked."""
+    parked = 0
+    for name, rule in shape.mapping.fields.items():
+        if not rule.reference or name not in shape.kept:
+            continue
+        if rule.reference.if_missing == "null" and shape.table.columns[name].nullable:
+            continue
+        select = sql.SQL(
+            "select s._row, s._key, 'reference_missing', {label}, null,"
+            " {label} || ': the record does not carry its reference'"
+            " from ls_plan p join ls_stage s using (_row)"
+            " where p.decision = 'new' and {kept} and s.{name} is null"
+        ).format(label=sql.Literal(name), kept=shape.is_kept(name), name=sql.Identifier(name))
+        parked += park_staged(connection, select)
+    if parked:
+        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
+    return parked
+
+
+def park_duplicates(connection: psycopg.Connection, shape: Shape) -> int:
+    """Rows that would break a unique index are parked: the later of two in the batch, or against other ERP rows."""
+    parked = 0
+    for index in shape.table.uniques:
+        if any(c in shape.columns for c in index.columns):
+            parked += _park_index(connection, shape, index)
+    return parked
+
+
+def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex) -> int:
+    names = sql.SQL(", ").join(map(sql.Identifier, index.columns))
+    filled = sql.SQL(" and ").join(sql.SQL("c.{} is not null").format(sql.Identifier(c)) for c in index.columns)
+    same = sql.SQL(" and ").join(sql.SQL("e.{0} = c.{0}").format(sql.Identifier(c)) for c in index.columns)
+    predicate = sql.SQL(" and ({})").format(sql.SQL(index.predicate)) if index.predicate else sql.SQL("").format()
+    connection.execute("drop table if exists ls_candidate")
+    connection.execute(
+        sql.SQL("create temp table ls_candidate on commit drop as select * from ({}) c where {}{}").format(
+            _candidates(shape, index), filled, predicate
+        )
+    )
+    value = sql.SQL("concat_ws(' / ', {})").format(
+        sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(c)) for c in index.columns)
+    )
+    described = sql.Literal(", ".join(index.columns))
+    inside = sql.SQL(
+        "select c._row, c._key, 'duplicate', {described}, {value},"
+        " format('another record of this batch has the same %s \"%s\"', {described}::text, {value})"
+        " from (select *, row_number() over (partition by {names} order by (_decision = 'new'), _row) as _n"
+        "  from ls_candidate) c where c._n > 1"
+    ).format(described=described, value=value, names=names)
+    against = sql.SQL(
+        "select c._row, c._key, 'duplicate', {described}, {value},"
+        " format('row %s of the ERP has the same %s \"%s\"', e.{pk}, {described}::text, {value})"
+        " from ls_candidate c join {erp} e on {same} where e.{pk} is distinct from c._erp_id{predicate}"
+        "  and not exists (select 1 from ls_cell x where x.erp_id = e.{pk} and x.outcome = 'take'"
+        "   and x.column_name = any({list}))"
+    ).format(
+        described=described,
+        value=value,
+        pk=shape.pk,
+        erp=shape.erp,
+        same=same,
+        predicate=_qualified(index, shape),
+        list=sql.Literal(list(index.columns)),
+    )
+    parked = park_staged(connection, inside) + park_staged(connection, against)
+    if parked:
+        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
+        connection.execute("delete from ls_cell c using ls_parked k where k._row = c._row")
+    return parked
+
+
+def _qualified(index: UniqueIndex, shape: Shape) -> sql.Composed:
+    if not index.predicate:
+        return sql.SQL("").format()
+    return sql.SQL(" and e.{pk} in (select {pk} from {erp} where {predicate})").format(
+        pk=shape.pk,
+        erp=shape.erp,
+        predicate=sql.SQL(index.predicate),
+    )
+
+
+def _candidates(shape: Shape, index: UniqueIndex) -> sql.Composed:
+    """The final values of every row that is new or changes a column of the index, under the table's column names."""
+    needed = shape.table.columns if index.predicate else index.columns
+    own = [c for c in needed if c in shape.columns]
+    others = [c for c in needed if c not in shape.columns and c != shape.key.name]
+    fresh = [sql.SQL("{} as {}").format(shape.effective(c, shape.constant(c)), sql.Identifier(c)) for c in own]
+    fresh += [sql.SQL("{} as {}").format(shape.constant(c), sql.Identifier(c)) for c in others]
+    changed = [
+        sql.SQL("case when {} = any(t.columns) then {} else {} end as {}").format(
+            sql.Literal(c), shape.staged(c), _erp(c), sql.Identifier(c)
+        )
+        for c in own
+    ]
+    changed += [sql.SQL("{} as {}").format(_erp(c), sql.Identifier(c)) for c in others]
+    return sql.SQL(
+        "select p._row, p._key, p.decision as _decision, null::{type} as _erp_id, {fresh}"
+        " from ls_plan p join ls_stage s using (_row) where p.decision = 'new'"
+        " union all"
+        " select p._row, p._key, p.decision, p.erp_id, {changed}"
+        " from ls_plan p join ls_stage s using (_row) join {erp} e on e.{pk} = p.erp_id"
+        " join (select _row, array_agg(column_name) as columns from ls_cell where outcome = 'take' group by _row) t"
+        "  on t._row = p._row and t.columns && {indexed}::text[]"
+        " where p.decision in ('differs', 'adopt')"
+    ).format(
+        type=shape.pk_type,
+        fresh=sql.SQL(", ").join(fresh),
+        changed=sql.SQL(", ").join(changed),
+        erp=shape.erp,
+        pk=shape.pk,
+        indexed=sql.Literal(list(index.columns)),
+    )
+
+
+def _erp(column: str) -> sql.Composed:
+    return sql.SQL("e.{}").format(sql.Identifier(column))

@@ -1,0 +1,221 @@
+"""Which rows wait, why, and what became of them? Parked rows keep their raw record and are replayed from it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg
+from psycopg.rows import class_row, dict_row
+from psycopg.types.json import Json
+
+from legacy_sync.errors import RowNotFound
+
+WAITING_FOR_PARENT = ("reference_missing", "reference_ambiguous", "second_choice")
+
+
+@dataclass(frozen=True)
+class Parked:
+    """One row to be parked, with everything needed to understand and to replay it."""
+
+    legacy_key: str
+    reason: str
+    column: str | None
+    value: str | None
+    message: str
+    row: dict[str, Any]
+    fetched: int
+    status: str = "open"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """One parked row that is worth another try."""
+
+    legacy_key: str
+    status: str
+    reason: str
+    row: dict[str, Any]
+    fetched: int
+
+
+@dataclass(frozen=True)
+class ParkedEntry:
+    """One entry of the quarantine."""
+
+    id: int
+    entity: str
+    legacy_key: str
+    status: str
+    reason: str
+    column_name: str | None
+    value: str | None
+    message: str
+    row: dict[str, Any]
+    partition: str
+    parked_at: datetime
+    first_run: int
+    last_run: int
+    closed_at: datetime | None
+    closed_by: str | None
+    comment: str | None
+
+
+def park_rows(
+    connection: psycopg.Connection,
+    entity_id: int,
+    partition: str,
+    rows: Iterable[Parked],
+    *,
+    run_id: int,
+    mapping_version: str,
+) -> int:
+    """Parks rows; one entry per record stays open, with the newest reason. Returns how many entries are new."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "create temp table ls_quarantine (legacy_key text, reason text, column_name text, value text, message text,"
+            " row json, fetched bigint, status text) on commit drop"
+        )
+        with cursor.copy("copy ls_quarantine from stdin") as copy:
+            copy.set_types(["text", "text", "text", "text", "text", "json", "int8", "text"])
+            for p in rows:
+                copy.write_row(
+                    (
+                        p.legacy_key,
+                        p.reason,
+                        p.column,
+                        _visible(p.value),
+                        p.message.replace("\x00", "\\0"),
+                        Json(_storable(p.row)),
+                        p.fetched,
+                        p.status,
+                    )
+                )
+        row = cursor.execute(
+            "with newest as (select distinct on (legacy_key) * from ls_quarantine order by legacy_key, fetched desc),"
+            " written as (insert into legacy_sync.quarantine as q (entity_id, legacy_key, reason, column_name,"
+            " value, message,"
+            "  row, fetched, partition, mapping_version, first_run, last_run, status)"
+            " select %(entity)s, legacy_key, reason, column_name, value, message, row, fetched, %(partition)s,"
+            "  %(version)s, %(run)s, %(run)s, status from newest"
+            " on conflict (entity_id, legacy_key) where status in ('open', 'watching') do update set status ="
+            " excluded.status, reason = excluded.reason,"
+            "  column_name = excluded.column_name, value = excluded.value, message = excluded.message, row ="
+            " excluded.row,"
+            "  fetched = excluded.fetched, last_run = excluded.last_run, mapping_version = excluded.mapping_version"
+            "  where (q.status, q.reason, q.message, q.row::text, q.mapping_version)"
+            "   is distinct from (excluded.status, excluded.reason, excluded.message, excluded.row::text,"
+            " excluded.mapping_version)"
+            " returning xmax = 0 as is_new) select count(*) filter (where is_new) from written",
+            {"entity": entity_id, "partition": partition, "version": mapping_version, "run": run_id},
+        ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def replayable(connection: psycopg.Connection, entity_id: int, mapping_version: str) -> list[Replay]:
+    """Rows worth another try: those that wait for a parent, and all of them after the mapping changed."""
+    with connection.cursor(row_factory=class_row(Replay)) as cursor:
+        return cursor.execute(
+            "select legacy_key, status, reason, row, fetched from legacy_sync.quarantine"
+            " where entity_id = %s and status in ('open', 'watching')"
+            " and (reason = any(%s) or mapping_version <> %s) order by fetched, id",
+            [entity_id, list(WAITING_FOR_PARENT), mapping_version],
+        ).fetchall()
+
+
+def close_loaded(connection: psycopg.Connection, entity_id: int, run_id: int) -> int:
+    """Closes the entries of records that are staged and need no more watching; returns how many were open."""
+    row = connection.execute(
+        "with closed as (update legacy_sync.quarantine q set status = 'loaded', closed_at = now(), closed_by ="
+        " 'run ' || %(run)s,"
+        "  last_run = %(run)s from (select id, status from legacy_sync.quarantine where entity_id = %(entity)s"
+        "   and status in ('open', 'watching')) before"
+        "  where before.id = q.id and exists (select 1 from ls_stage s where s._key = q.legacy_key)"
+        "   and not exists (select 1 from ls_second_choice w where w._key = q.legacy_key) returning before.status)"
+        " select count(*) from closed where status = 'open'",
+        {"run": run_id, "entity": entity_id},
+    ).fetchone()
+    return int(row[0]) if row else 0
+
+
+def list_entries(
+    connection: psycopg.Connection,
+    *,
+    entity: str | None = None,
+    status: str | None = "open",
+    reason: str | None = None,
+    limit: int = 100,
+) -> list[ParkedEntry]:
+    """Entries of the quarantine, newest first."""
+    with connection.cursor(row_factory=class_row(ParkedEntry)) as cursor:
+        return cursor.execute(
+            _ENTRY + " where (%(entity)s::text is null or e.name = %(entity)s)"
+            " and (%(status)s::text is null or q.status = %(status)s)"
+            " and (%(reason)s::text is null or q.reason = %(reason)s) order by q.id desc limit %(limit)s",
+            {"entity": entity, "status": status, "reason": reason, "limit": limit},
+        ).fetchall()
+
+
+def count_open(connection: psycopg.Connection) -> list[dict[str, Any]]:
+    """Open entries by entity and reason."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            "select e.name as entity, q.reason, count(*) as rows, min(q.parked_at) as oldest"
+            " from legacy_sync.quarantine q join legacy_sync.entity e on e.id = q.entity_id"
+            " where q.status = 'open' group by 1, 2 order by 1, 3 desc"
+        ).fetchall()
+
+
+def get_entry(connection: psycopg.Connection, entry_id: int) -> ParkedEntry:
+    """One entry; raises RowNotFound."""
+    with connection.cursor(row_factory=class_row(ParkedEntry)) as cursor:
+        entry = cursor.execute(_ENTRY + " where q.id = %s", [entry_id]).fetchone()
+    if entry is None:
+        raise RowNotFound(
+            f"there is no parked row {entry_id}",
+            where="quarantine",
+            next_step="see `legacy-sync quarantine list --status all` for the numbers",
+        )
+    return entry
+
+
+def mark_for_replay(connection: psycopg.Connection, entry_ids: Sequence[int]) -> int:
+    """Lets the next run of their entities try these open rows again; returns how many."""
+    return connection.execute(
+        "update legacy_sync.quarantine set mapping_version = '' where id = any(%s) and status = 'open'",
+        [list(entry_ids)],
+    ).rowcount
+
+
+def discard(connection: psycopg.Connection, entry_ids: Sequence[int], *, by: str, comment: str) -> int:
+    """Closes open rows for good, with a reason; returns how many."""
+    return connection.execute(
+        "update legacy_sync.quarantine set status = 'discarded', closed_at = now(), closed_by = %s, comment = %s"
+        " where id = any(%s) and status = 'open'",
+        [by, comment, list(entry_ids)],
+    ).rowcount
+
+
+_ENTRY = (
+    "select q.id, e.name as entity, q.legacy_key, q.status, q.reason, q.column_name, q.value, q.message, q.row,"
+    " q.partition,"
+    " q.parked_at, q.first_run, q.last_run, q.closed_at, q.closed_by, q.comment"
+    " from legacy_sync.quarantine q join legacy_sync.entity e on e.id = q.entity_id"
+)
+
+
+def _storable(value: Any) -> Any:
+    """JSON knows no NaN and no infinity; they are kept as visible text."""
+    if isinstance(value, dict):
+        return {k: _storable(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_storable(v) for v in value]
+    if isinstance(value, float) and value - value != 0:
+        return str(value)
+    return value
+
+
+def _visible(value: str | None) -> str | None:
+    return None if value is None else value.replace("\x00", "\\0")

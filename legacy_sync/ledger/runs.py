@@ -1,0 +1,241 @@
+"""Who ran what, when, with which result, and up to which watermark is an entity loaded?"""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import psycopg
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from legacy_sync.errors import EntityBusy, RowNotFound
+
+_LOCK_SPACE = 1_279_611_219  # first key of the advisory locks, so that others in the database do not collide
+
+
+class RunNumbers(Protocol):
+    """What a run reports of itself; the sync's RunReport has this form."""
+
+    run_id: int | None
+    outcome: Any
+    counts: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, in plain types."""
+
+
+@dataclass(frozen=True)
+class Watermark:
+    """Up to where one partition is loaded; `value` is the highest cursor seen (ISO) or None."""
+
+    partition: str
+    value: str | None
+    loaded_at: datetime
+
+
+def get_entity_id(connection: psycopg.Connection, name: str) -> int:
+    """The number of an entity; a new one is given to a name not seen before."""
+    query = "select id from legacy_sync.entity where name = %s"
+    row = connection.execute(query, [name]).fetchone()
+    if row is None:
+        connection.execute("insert into legacy_sync.entity (name) values (%s) on conflict do nothing", [name])
+        row = connection.execute(query, [name]).fetchone()
+    assert row is not None  # just inserted
+    return int(row[0])
+
+
+@contextmanager
+def entity_lock(connection: psycopg.Connection, entity_id: int, name: str) -> Iterator[None]:
+    """Excludes every other load of the entity, in any process; raises EntityBusy at once.
+
+    The lock belongs to the database session: it ends with the process, however that dies.
+    """
+    row = connection.execute("select pg_try_advisory_lock(%s, %s)", [_LOCK_SPACE, entity_id]).fetchone()
+    if not row or not row[0]:
+        holder = connection.execute(
+            "select a.pid, a.application_name, a.backend_start from pg_locks l join pg_stat_activity a using (pid)"
+            " where l.locktype = 'advisory' and l.classid = %s and l.objid = %s and l.granted",
+            [_LOCK_SPACE, entity_id],
+        ).fetchone()
+        by = f" (database session {holder[0]} since {holder[2]:%Y-%m-%d %H:%M:%S} UTC)" if holder else ""
+        raise EntityBusy(
+            f"{name} is being loaded by another run{by}",
+            where=f"entity {name}",
+            next_step="wait for it to end, see `legacy-sync status`, and run again",
+        )
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("select pg_advisory_unlock(%s, %s)", [_LOCK_SPACE, entity_id])
+
+
+def column_sets(
+    connection: psycopg.Connection, entity_id: int, names: Sequence[str]
+) -> tuple[int, dict[int, tuple[str, ...]]]:
+    """The number of this column order, and all column orders that bindings of the entity still use."""
+    connection.execute(
+        "insert into legacy_sync.column_set (entity_id, names) values (%s, %s) on conflict do nothing",
+        [entity_id, list(names)],
+    )
+    rows = connection.execute(
+        "select c.id, c.names from legacy_sync.column_set c where c.entity_id = %s and (c.names = %s or exists"
+        " (select 1 from legacy_sync.binding b where b.entity_id = c.entity_id and b.column_set_id = c.id))",
+        [entity_id, list(names)],
+    ).fetchall()
+    sets = {int(id_): tuple(order) for id_, order in rows}
+    current = next(id_ for id_, order in sets.items() if order == tuple(names))
+    return current, sets
+
+
+def start_run(
+    connection: psycopg.Connection,
+    entity_id: int,
+    *,
+    mode: str,
+    partitions: Sequence[str],
+    mapping_version: str,
+    dagster_run_id: str | None,
+    dry_run: bool = False,
+) -> int:
+    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed.
+
+    A dry run only gets a number that no run has.
+    """
+    if dry_run:
+        return 0
+    connection.execute(
+        "update legacy_sync.run set outcome = 'failed', finished_at = clock_timestamp(),"
+        " message = 'the process ended without a word; its transaction was rolled back'"
+        " where entity_id = %s and outcome = 'running'",
+        [entity_id],
+    )
+    row = connection.execute(
+        "insert into legacy_sync.run (entity_id, mode, partitions, mapping_version, started_by, dagster_run_id)"
+        " values (%s, %s, %s, %s, %s, %s) returning id",
+        [entity_id, mode, list(partitions), mapping_version, _who(), dagster_run_id],
+    ).fetchone()
+    assert row is not None  # insert … returning
+    return int(row[0])
+
+
+def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str | None = None) -> None:
+    """Writes how a run stands: its end, or with outcome `running` the counts of what is committed so far."""
+    connection.execute(
+        "update legacy_sync.run set outcome = %(outcome)s, counts = %(counts)s, report = %(report)s, message ="
+        " %(message)s,"
+        " finished_at = case when %(outcome)s <> 'running' then clock_timestamp() end where id = %(run)s",
+        {
+            "outcome": report.outcome,
+            "counts": Jsonb(asdict(report.counts)),
+            "report": Jsonb(report.to_json()),
+            "message": message,
+            "run": report.run_id,
+        },
+    )
+
+
+def count_bindings(connection: psycopg.Connection, entity_id: int) -> int:
+    """How many legacy records of the entity are bound to ERP rows."""
+    row = connection.execute("select count(*) from legacy_sync.binding where entity_id = %s", [entity_id]).fetchone()
+    return int(row[0]) if row else 0
+
+
+def read_watermarks(connection: psycopg.Connection, entity_id: int) -> dict[str, Watermark]:
+    """All loaded partitions of an entity."""
+    rows = connection.execute(
+        "select partition, value, loaded_at from legacy_sync.watermark where entity_id = %s", [entity_id]
+    )
+    return {r[0]: Watermark(*r) for r in rows}
+
+
+def move_watermark(
+    connection: psycopg.Connection, entity_id: int, partition: str, value: str | None, run_id: int
+) -> None:
+    """Says that a partition is loaded up to `value`; it never moves back. Belongs into the transaction of the rows."""
+    connection.execute(
+        "insert into legacy_sync.watermark as w (entity_id, partition, value, run_id) values (%s, %s, %s, %s)"
+        " on conflict (entity_id, partition) do update set value = greatest(w.value, excluded.value),"
+        " run_id = excluded.run_id, loaded_at = now()",
+        [entity_id, partition, value, run_id],
+    )
+
+
+def loaded_fetches(connection: psycopg.Connection, entity_id: int, partition: str) -> set[str]:
+    """Ids of the landed fetches a partition has taken in."""
+    rows = connection.execute(
+        "select fetch_id from legacy_sync.loaded_fetch where entity_id = %s and partition = %s", [entity_id, partition]
+    )
+    return {r[0] for r in rows}
+
+
+def remember_fetches(
+    connection: psycopg.Connection, entity_id: int, partition: str, fetch_ids: Sequence[str], run_id: int
+) -> None:
+    """Says that landed fetches were taken in. Belongs into the transaction of the rows."""
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "insert into legacy_sync.loaded_fetch (entity_id, partition, fetch_id, run_id) values (%s, %s, %s, %s)"
+            " on conflict (entity_id, partition, fetch_id) do update set run_id = excluded.run_id",
+            [(entity_id, partition, fetch_id, run_id) for fetch_id in fetch_ids],
+        )
+
+
+def last_mapping_version(connection: psycopg.Connection, entity_id: int) -> str | None:
+    """The mapping version of the last run that ended well, or None before the first."""
+    row = connection.execute(
+        "select mapping_version from legacy_sync.run where entity_id = %s and outcome like 'succeeded%%'"
+        " order by id desc limit 1",
+        [entity_id],
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, Any]]:
+    """For each entity its last run, its open quarantine and conflicts, its bound rows and its newest watermark."""
+    query = """
+        select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
+               good.finished_at as last_success_at,
+               (select count(*) from legacy_sync.binding b where b.entity_id = e.id) as bound,
+               (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
+               (select count(*) from legacy_sync.conflict c
+                where c.entity_id = e.id and c.status = 'open') as conflicts,
+               (select max(w.value) from legacy_sync.watermark w where w.entity_id = e.id) as watermark
+        from legacy_sync.entity e
+        left join lateral (select * from legacy_sync.run r where r.entity_id = e.id
+                           order by r.id desc limit 1) r on true
+        left join lateral (select finished_at from legacy_sync.run r where r.entity_id = e.id
+                           and r.outcome like 'succeeded%' order by r.id desc limit 1) good on true
+        order by e.name
+    """
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
+
+
+def get_run(connection: psycopg.Connection, run_id: int) -> dict[str, Any]:
+    """One run with its report; raises RowNotFound."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            "select e.name as entity, r.* from legacy_sync.run r join legacy_sync.entity e on e.id = r.entity_id"
+            " where r.id = %s",
+            [run_id],
+        ).fetchone()
+    if row is None:
+        raise RowNotFound(
+            f"there is no run {run_id}", where="ledger", next_step="see `legacy-sync status` for run numbers"
+        )
+    return row
+
+
+def _who() -> str:
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # no entry in the password database, as in some containers
+        user = "unknown"
+    return f"{user}@{socket.gethostname()}"

@@ -1,0 +1,324 @@
+"""How does a legacy value become a value of an ERP column? Pure, a column at a time.
+
+Every cast takes the Cells of one column and gives Cells back. A value that cannot be converted becomes
+null and refused, with the end of a sentence about it ("is no number"); nothing raises for a value. The
+spellings of 4D (dates as d!m!yyyy, 0!0!0, numbers as texts) are handled here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from legacy_sync.erp.catalog import Column
+from legacy_sync.mapping.model import (
+    BooleanCast,
+    Cast,
+    DateCast,
+    DecimalCast,
+    IntegerCast,
+    JsonPickCast,
+    SplitLastCast,
+    TextCast,
+    TimestampCast,
+)
+from legacy_sync.sync.cells import Cells, Refusal, map_unique
+
+_NUMBER = r"^\s*[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?\s*$"
+_INTEGER_BITS = {"int2": 15, "int4": 31, "int8": 63}
+_DATE_PATTERNS = (
+    re.compile(r"^!*(?P<d>\d{1,2})[!.](?P<m>\d{1,2})[!.](?P<y>\d{1,4})(?:[ T].*)?$"),
+    re.compile(r"^!*(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})(?:!*|[ T].*)$"),
+    re.compile(r"^(?P<y>\d{4})(?P<m>\d{2})(?P<d>\d{2})$"),
+)
+
+
+def apply_casts(cells: Cells, steps: tuple[Cast, ...], column: Column) -> Cells:
+    """Runs a chain of casts, then makes sure that the result fits the ERP column."""
+    return _fit(run_chain(cells, steps, column), column)
+
+
+def run_chain(cells: Cells, steps: tuple[Cast, ...], column: Column) -> Cells:
+    """Runs the casts alone; the result need not fit the column yet."""
+    for step in steps:
+        cells = _CASTS[step.type](cells, step, column)
+    return cells
+
+
+# --- text --------------------------------------------------------------------------------------
+
+
+def to_text(array: pa.Array) -> pa.Array:
+    """Any scalar as text: 30.0 is "30", true is "true", large numbers have no exponent."""
+    if pa.types.is_string(array.type):
+        return array
+    if pa.types.is_large_string(array.type) or pa.types.is_null(array.type):
+        return array.cast(pa.string())
+    text = pc.cast(array, pa.string())
+    if pa.types.is_floating(array.type) and pc.any(pc.match_substring(text, "e")).as_py():
+        return map_unique(Cells(text), lambda t: format(Decimal(t), "f") if "e" in t else t, pa.string()).values
+    return text
+
+
+def _cast_text(cells: Cells, step: TextCast, _column: Column) -> Cells:
+    values = to_text(cells.values)
+    cells = cells.with_values(values)
+    if step.language and pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(values), "{")).as_py():
+        cells = map_unique(cells, lambda text: _in_language(text, str(step.language)), pa.string())
+    if step.strip:
+        cells = cells.with_values(pc.utf8_trim_whitespace(cells.values))
+    if step.case != "keep":
+        change = pc.utf8_upper if step.case == "upper" else pc.utf8_lower
+        cells = cells.with_values(change(cells.values))
+    return cells
+
+
+def _in_language(text: str, language: str) -> str | Refusal | None:
+    found = _loads(text) if text.lstrip().startswith("{") else text
+    if not isinstance(found, dict):
+        return text
+    entry = next((v for k, v in found.items() if k.lower() == language.lower()), None)
+    if entry is None or isinstance(entry, str):
+        return entry
+    return Refusal("not_text", f"has no text for {language}")
+
+
+def _cast_split_last(cells: Cells, step: SplitLastCast, _column: Column) -> Cells:
+    def split(text: str) -> str:
+        head, found, tail = text.strip().rpartition(step.separator)
+        if not (found and head and tail):
+            return text.strip() if step.part == "before" else ""
+        return head if step.part == "before" else tail
+
+    return map_unique(cells.with_values(to_text(cells.values)), split, pa.string())
+
+
+def _cast_json_pick(cells: Cells, step: JsonPickCast, _column: Column) -> Cells:
+    def pick(text: str) -> str | Refusal | None:
+        found = _loads(text)
+        if found is None and text.strip() not in ("null", ""):
+            return Refusal("not_json", "is no JSON")
+        items = found.get(step.list) if isinstance(found, dict) and step.list else [found]
+        chosen = [item for item in items or [] if isinstance(item, dict) and _item_fits(item, step.where)]
+        return _scalar_text(chosen[-1].get(step.value)) if chosen else None
+
+    return map_unique(cells.with_values(to_text(cells.values)), pick, pa.string())
+
+
+def _item_fits(item: dict[str, Any], where: dict[str, str]) -> bool:
+    return all(str(item.get(key, "")).strip().casefold() == wanted.casefold() for key, wanted in where.items())
+
+
+def _scalar_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return format(Decimal(value), "f")
+    return orjson.dumps(value).decode()
+
+
+def _loads(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+
+
+# --- numbers -----------------------------------------------------------------------------------
+
+
+def _cast_integer(cells: Cells, step: IntegerCast, column: Column) -> Cells:
+    if pa.types.is_integer(cells.values.type):
+        return cells
+    if pa.types.is_boolean(cells.values.type):
+        return cells.with_values(cells.values.cast(pa.int64()))
+    texts = to_text(cells.values)
+    if _all_match(texts, r"^-?\d{1,18}$"):
+        return cells.with_values(texts.cast(pa.int64()))
+
+    def convert(text: str) -> int | Refusal | None:
+        number = _number(text)
+        if number is None:
+            return None if not text.strip() else Refusal("not_a_number", "is no number")
+        whole = number.to_integral_value("ROUND_HALF_UP" if step.rounding == "half_up" else "ROUND_DOWN")
+        if step.rounding == "exact" and whole != number:
+            return Refusal("not_whole", "is no whole number")
+        limit = 2 ** _INTEGER_BITS.get(column.type, 63)
+        return (
+            int(whole) if -limit <= whole < limit else Refusal("out_of_range", f"does not fit into {column.full_type}")
+        )
+
+    out = map_unique(cells.with_values(texts), convert, pa.int64())
+    fractions = 0 if step.rounding == "exact" else _count(pc.match_substring_regex(texts, r"^\s*[+-]?\d*\.\d*[1-9]"))
+    return out.note("fraction dropped", fractions)
+
+
+def _cast_decimal(cells: Cells, step: DecimalCast, column: Column) -> Cells:
+    if pa.types.is_integer(cells.values.type):
+        return cells
+    texts = to_text(cells.values)
+    blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
+    if pc.any(blank).as_py():
+        texts = pc.if_else(blank, pa.scalar(None, pa.string()), texts)
+    cells = cells.with_values(texts)
+    if not _all_match(texts, _NUMBER):
+        cells = _refuse(cells, pc.invert(pc.match_substring_regex(texts, _NUMBER)), "not_a_number", "is no number")
+    cells = cells.with_values(pc.utf8_trim_whitespace(cells.values))
+    if column.scale is None:
+        return cells
+    excess = _count(pc.match_substring_regex(cells.values, rf"\.\d{{{column.scale}}}\d*[1-9]"))
+    if excess and step.rounding == "truncate":
+        cells = map_unique(
+            cells,
+            lambda t: str(Decimal(t).quantize(Decimal(1).scaleb(-int(column.scale or 0)), "ROUND_DOWN")),
+            pa.string(),
+        )
+    return cells.note(f"rounded to {column.scale} places", excess)
+
+
+def _number(text: str) -> Decimal | None:
+    try:
+        number = Decimal(text.strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() and abs(number.adjusted()) < 60 else None
+
+
+def _cast_boolean(cells: Cells, step: BooleanCast, _column: Column) -> Cells:
+    if pa.types.is_boolean(cells.values.type):
+        return cells
+
+    def convert(text: str) -> bool | Refusal:
+        word = text.strip().lower()
+        if word in step.true:
+            return True
+        if word in step.false or step.otherwise == "false":
+            return False
+        return Refusal("not_boolean", "is neither true nor false")
+
+    return map_unique(cells.with_values(to_text(cells.values)), convert, pa.bool_())
+
+
+# --- days and instants -------------------------------------------------------------------------
+
+
+def parse_date(text: str, pivot: int = 50) -> date | Refusal | None:
+    """A day in any 4D spelling; None for an empty one (0!0!0, blank, !!0000-00-00!!)."""
+    text = text.strip()
+    found = next((m for p in _DATE_PATTERNS if (m := p.match(text))), None)
+    if found is None:
+        return None if not text else Refusal("not_a_date", "is no date")
+    day, month, year = int(found["d"]), int(found["m"]), int(found["y"])
+    if day == month == year == 0:
+        return None
+    if len(found["y"]) <= 2:
+        year += 2000 if year < pivot else 1900
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return Refusal("impossible_date", "is no day of the calendar")
+
+
+def cast_dates(cells: Cells, pivot: int = 50) -> Cells:
+    """Texts in any 4D spelling as date32."""
+    return map_unique(cells.with_values(to_text(cells.values)), lambda text: parse_date(text, pivot), pa.date32())
+
+
+def _cast_date(cells: Cells, step: DateCast, column: Column) -> Cells:
+    days = cast_dates(cells, step.pivot)
+    if not column.type.startswith("timestamp"):
+        return days
+    zone = ZoneInfo(step.timezone)
+    return map_unique(days, lambda day: datetime.combine(day, time(), zone).astimezone(UTC), pa.timestamp("us", "UTC"))
+
+
+def _cast_timestamp(cells: Cells, step: TimestampCast, _column: Column) -> Cells:
+    if pa.types.is_timestamp(cells.values.type):
+        return cells
+    texts = pc.utf8_trim(to_text(cells.values), ' "')
+    if _all_match(texts, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"):
+        return cells.with_values(texts.cast(pa.timestamp("us", "UTC")))
+    zone = ZoneInfo(step.timezone)
+
+    def convert(text: str) -> datetime | Refusal | None:
+        try:
+            instant = datetime.fromisoformat(text)
+        except ValueError:
+            day = parse_date(text)
+            if day is None or isinstance(day, Refusal):
+                return day if day is None else Refusal("not_a_timestamp", "is no timestamp")
+            instant = datetime.combine(day, time())
+        return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
+
+    return map_unique(cells.with_values(texts), convert, pa.timestamp("us", "UTC"))
+
+
+# --- the column ----------------------------------------------------------------------------------
+
+
+def _fit(cells: Cells, column: Column) -> Cells:
+    values = cells.values
+    if column.type in ("varchar", "bpchar", "text", "citext"):
+        return _fit_text(cells.with_values(to_text(values)), column)
+    if column.type in _INTEGER_BITS and pa.types.is_integer(values.type) and column.type != "int8":
+        limit = 2 ** _INTEGER_BITS[column.type]
+        outside = pc.or_(pc.less(values, -limit), pc.greater_equal(values, limit))
+        return _refuse(cells, outside, "out_of_range", f"does not fit into {column.full_type}")
+    if column.type == "numeric" and column.precision is not None:
+        limit = 10.0 ** (column.precision - int(column.scale or 0))
+        size = pc.abs(values.cast(pa.float64()))
+        half = 0.5 * 10.0 ** -int(column.scale or 0)
+        return _refuse(
+            cells, pc.greater_equal(size, limit - half), "out_of_range", f"does not fit into {column.full_type}"
+        )
+    if column.type == "uuid":
+        texts = to_text(values)
+        fits = pc.match_substring_regex(texts, r"^\s*\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?\s*$")
+        return _refuse(cells.with_values(texts), pc.invert(fits), "not_a_uuid", "is no UUID")
+    if column.type in ("json", "jsonb"):
+        return map_unique(cells.with_values(to_text(values)), _as_json, pa.string())
+    return cells
+
+
+def _fit_text(cells: Cells, column: Column) -> Cells:
+    cells = _refuse(cells, pc.match_substring(cells.values, "\x00"), "nul_byte", "contains a NUL byte")
+    if column.max_length is None:
+        return cells
+    too_long = pc.greater(pc.utf8_length(cells.values), column.max_length)
+    return _refuse(cells, too_long, "too_long", f"is longer than {column.max_length} characters")
+
+
+def _as_json(text: str) -> str | Refusal:
+    return text if _loads(text) is not None or text.strip() == "null" else Refusal("not_json", "is no JSON")
+
+
+def _refuse(cells: Cells, where: pa.Array, reason: str, sentence: str) -> Cells:
+    return cells.refuse(where, Refusal(reason, sentence))
+
+
+def _all_match(texts: pa.Array, pattern: str) -> bool:
+    return bool(pc.all(pc.match_substring_regex(texts, pattern), min_count=0).as_py())
+
+
+def _count(mask: pa.Array) -> int:
+    return int(pc.sum(mask).as_py() or 0)
+
+
+_CASTS: dict[str, Callable[[Cells, Any, Column], Cells]] = {
+    "text": _cast_text,
+    "integer": _cast_integer,
+    "decimal": _cast_decimal,
+    "boolean": _cast_boolean,
+    "date": _cast_date,
+    "timestamp": _cast_timestamp,
+    "split_last": _cast_split_last,
+    "json_pick": _cast_json_pick,
+}

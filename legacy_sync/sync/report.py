@@ -1,0 +1,109 @@
+"""What did a run do? The numbers and samples every starter (CLI, Dagster) shows."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Outcome = Literal["succeeded", "succeeded_with_parked", "failed", "planned"]
+
+
+@dataclass(frozen=True)
+class ParkedSample:
+    """One parked row, as shown in tables."""
+
+    legacy_key: str
+    reason: str
+    column: str | None
+    value: str | None
+    message: str
+
+
+@dataclass
+class Counts:
+    """Rows by what happened to them; every number comes from the database."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    adopted: int = 0
+    deleted: int = 0
+    conflicts: int = 0
+    parked: int = 0
+    retried: int = 0
+    """parked rows of earlier runs that were tried again; they count in the other numbers too"""
+    replayed: int = 0
+    """parked rows that could be loaded now"""
+    backfilled: int = 0
+    """blank columns of parents filled from children"""
+    kept: int = 0
+    """rows whose ERP edits were kept"""
+
+    def add(self, other: Counts) -> None:
+        """Sum up slices."""
+        for name, value in asdict(other).items():
+            setattr(self, name, getattr(self, name) + value)
+
+
+@dataclass
+class FetchSummary:
+    """What a fetch landed, over all partitions it touched."""
+
+    table: str
+    partitions: tuple[str, ...] = ()
+    rows: int = 0
+    requests: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    mode: str = "incremental"
+    server_time: datetime | None = None
+    files: tuple[str, ...] = ()
+    rows_by_partition: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass
+class RunReport:
+    """What a load did, over all slices (partitions) it committed."""
+
+    entity: str
+    mode: str = "incremental"
+    run_id: int | None = None
+    outcome: Outcome = "succeeded"
+    partitions: tuple[str, ...] = ()
+    counts: Counts = field(default_factory=Counts)
+    counts_by_partition: dict[str, Counts] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """seconds per stage: fetch, transform, stage, plan, apply"""
+    links: dict[str, dict[str, int]] = field(default_factory=dict)
+    """reference column -> {rows, linked, null, missing, ambiguous}"""
+    parked_by_reason: dict[str, int] = field(default_factory=dict)
+    rule_violations: dict[str, int] = field(default_factory=dict)
+    """rule name -> rows that broke it"""
+    warnings: dict[str, int] = field(default_factory=dict)
+    """such as rounded decimals or invalid values replaced: text -> rows"""
+    parked_sample: list[ParkedSample] = field(default_factory=list)
+    watermark: str | None = None
+    fetch: FetchSummary | None = None
+    columns_changed: dict[str, int] = field(default_factory=dict)
+    """ERP column -> rows in which it was updated"""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain types only, for `--json` and metadata."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+class Progress(Protocol):
+    """Told now and then how far a stage is; `total` is None while unknown."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        """Show it."""

@@ -1,0 +1,89 @@
+"""What has to be fetched now? Chooses partitions and lower bounds from the watermarks; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as Dict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+from legacy_sync.mapping.model import Mapping, WindowPartitions
+from legacy_sync.sync.windows import Window, list_windows, select_windows
+
+Marks = Dict[str, str | None]
+"""partition -> highest cursor loaded (ISO) or None; a partition that was never loaded is no key"""
+
+
+@dataclass(frozen=True)
+class FetchPlan:
+    """One request stream: the windows it fills and where it begins; `full` windows are fetched whole."""
+
+    windows: tuple[Window, ...]
+    cursor_from: date | None
+    full: frozenset[str]
+
+    @property
+    def cursor_to(self) -> date | None:
+        """The end of the last window."""
+        return self.windows[-1].cursor_to
+
+
+def plan_fetches(
+    mapping: Mapping, marks: Sequence[Marks], partitions: Sequence[str] | None, *, full: bool, today: date
+) -> list[FetchPlan]:
+    """The request streams for the named partitions, or for all that may have changes.
+
+    `marks` has the watermarks of every mapping that reads the table; the one furthest behind counts.
+    """
+    chosen = [
+        plan
+        for window in select_windows(mapping, partitions, today)
+        if (plan := _plan_window(mapping, window, marks, full=full, named=partitions is not None))
+    ]
+    return _merge(chosen)
+
+
+def covers_whole_table(mapping: Mapping, plans: Sequence[FetchPlan], today: date) -> bool:
+    """Whether the streams together read every row of the table."""
+    read = {partition for plan in plans for partition in plan.full}
+    return read == {w.partition for w in list_windows(mapping, today)}
+
+
+def _plan_window(
+    mapping: Mapping, window: Window, marks: Sequence[Marks], *, full: bool, named: bool
+) -> FetchPlan | None:
+    whole = FetchPlan((window,), window.cursor_from, frozenset([window.partition]))
+    if full or mapping.strategy == "fingerprint" or any(window.partition not in m for m in marks):
+        return whole
+    low = _low_mark(mapping, window, marks)
+    if low is None:
+        return whole
+    if window.cursor_to is not None and window.cursor_to <= low:
+        return whole if named else None
+    if window.cursor_from is not None and window.cursor_from >= low:
+        return whole
+    return FetchPlan((window,), low, frozenset())
+
+
+def _low_mark(mapping: Mapping, window: Window, marks: Sequence[Marks]) -> date | None:
+    """The oldest cursor that may still hide a change."""
+    by_window = isinstance(mapping.partitions, WindowPartitions)
+    lows = []
+    for mark in marks:
+        values = [v for v in (mark.values() if by_window else [mark[window.partition]]) if v]
+        if not values:
+            return None
+        lows.append(date.fromisoformat(max(values)) - mapping.lookback)
+    return min(lows)
+
+
+def _merge(plans: list[FetchPlan]) -> list[FetchPlan]:
+    """Neighbouring windows become one stream."""
+    merged: list[FetchPlan] = []
+    for plan in plans:
+        last = merged[-1] if merged else None
+        if last and last.cursor_to is not None and last.cursor_to == plan.cursor_from:
+            merged[-1] = replace(last, windows=last.windows + plan.windows, full=last.full | plan.full)
+        else:
+            merged.append(plan)
+    return merged

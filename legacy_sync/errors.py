@@ -18,7 +18,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── SessionLimitReached    HTTP 402: no licence free
     │   ├── EntityBusy             another run holds this entity
     │   └── ErpUnavailable         connection lost, deadlock, lock timeout
-    └── ParkRow                    one row is set aside, the rest goes on (raised only by `replay`/`show` lookups)
+    └── ParkRow                    one row is set aside, the rest goes on (lookups of one row)
         └── RowNotFound            no parked row or binding with that number or key
 """
 

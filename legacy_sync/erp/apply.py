@@ -9,76 +9,59 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from legacy_sync.erp.shape import Shape
+from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
 _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.ProgramLimitExceeded)
 
 
-def insert_rows(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> int:
-    """Inserts every `new` row and its binding; returns how many the database took."""
-    connection.execute(
-        sql.SQL(
-            "create temp table ls_new on commit drop as"
-            " select row_number() over (order by _row) as _n, _row, _key, {} as erp_id"
-            " from ls_plan where decision = 'new'"
-        ).format(_new_key(connection, shape))
-    )
-    count = _count(connection, "ls_new")
+def insert_rows(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
+    """Inserts every `new` row and its binding; rows the database refuses leave the plan and are parked."""
     rows = _insert_statement(shape)
-    bindings = _insert_bindings(shape, "insert", "ls_new")
+    bindings = _insert_bindings(shape, "new")
 
     def write(first: int, last: int) -> None:
         span = {"first": first, "last": last}
         connection.execute(rows, span)
         connection.execute(bindings, span | {"run": run_id, "fetched": fetched})
 
-    return count - _write_halving(connection, "ls_new", count, write)
+    _write_halving(connection, sql.SQL("ls_plan where decision = 'new' and"), write)
 
 
-def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> tuple[int, dict[str, int]]:
-    """Writes every taken cell with its before and after image.
+def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> dict[str, int]:
+    """Writes every taken cell with its before and after image; returns the rows by column.
 
-    Returns how many bound rows were updated (adopted ones are counted elsewhere), and the rows by column.
+    Rows the database refuses leave the plan and are parked.
     """
     connection.execute(
-        "create temp table ls_update on commit drop as"
-        " select row_number() over (order by _row) as _n, _row, _key, erp_id, array_agg(column_name) as columns,"
-        "  array_agg(erp) as before, array_agg(staged) as after"
-        " from ls_cell where outcome = 'take' group by _row, _key, erp_id"
+        "insert into ls_update select _row, _key, erp_key, array_agg(column_name), array_agg(erp), array_agg(staged)"
+        " from ls_cell where outcome = 'take' group by _row, _key, erp_key"
     )
-    count = _count(connection, "ls_update")
-    taken = {
-        str(name): int(rows)
-        for name, rows in connection.execute(
-            "select c, count(*) from ls_update, unnest(columns) c group by c order by 2 desc, 1"
-        )
-    }
-    if count:
+    taken = _rows_by_column(connection)
+    if taken:
         rows = _update_statement(shape, list(taken))
         changes = _insert_changes(shape)
+        given_up = _given_up_values(shape, list(taken))
 
         def write(first: int, last: int) -> None:
             span = {"first": first, "last": last}
+            for statement in given_up:
+                connection.execute(statement, span)
             connection.execute(rows, span)
             connection.execute(changes, span | {"run": run_id})
 
-        _write_halving(connection, "ls_update", count, write)
-    row = connection.execute(
-        "select count(*) from ls_update u join ls_plan p using (_row) where p.decision = 'differs'"
-        " and not exists (select 1 from ls_parked k where k._row = u._row)"
-    ).fetchone()
-    return int(row[0]) if row else 0, taken
+        _write_halving(connection, sql.SQL("ls_update where"), write)
+    return _rows_by_column(connection)
 
 
-def bind_adopted(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> int:
-    """Remembers which ERP rows the adopted records are; returns how many."""
-    connection.execute(
-        "create temp table ls_adopted on commit drop as select row_number() over (order by _row) as _n, _row,"
-        " _key, erp_id"
-        " from ls_plan p where decision = 'adopt' and not exists (select 1 from ls_parked k where k._row = p._row)"
-    )
-    span = {"first": 1, "last": _count(connection, "ls_adopted")}
-    parameters = span | {"run": run_id, "fetched": fetched}
-    return connection.execute(_insert_bindings(shape, "adopt", "ls_adopted"), parameters).rowcount
+def _rows_by_column(connection: psycopg.Connection) -> dict[str, int]:
+    rows = connection.execute("select c, count(*) from ls_update, unnest(columns) c group by c order by 2 desc, 1")
+    return {str(name): int(count) for name, count in rows.fetchall()}
+
+
+def bind_adopted(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
+    """Remembers which ERP rows the adopted records are."""
+    span = {"first": 0, "last": 2**63 - 1}
+    connection.execute(_insert_bindings(shape, "adopt"), span | {"run": run_id, "fetched": fetched})
 
 
 def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
@@ -106,15 +89,16 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
             "update legacy_sync.binding t set base = x.base, column_set_id = {column_set}, changed_run = %(run)s,"
             "  erp_base = case when x.erp_base is distinct from x.base then x.erp_base end,"
             "  fetched = (%(fetched)s::bigint[])[(x._row >> 32) + 1], missing_since = null"
-            " from (select p._row, p._key, {base} as base, {erp_base} as erp_base"
+            " from (select p._row, p._key, g.waits, {base} as base, {erp_base} as erp_base"
             "  from ls_plan p join ls_stage s using (_row)"
             "  join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
             "  left join (select _row, array_agg(column_name) filter (where outcome = 'wait') as waits,"
             "    array_agg(column_name) filter (where outcome = 'keep') as keeps from ls_cell group by _row) g"
             "   on g._row = p._row"
-            "  where p.decision = 'differs' and not exists (select 1 from ls_parked k where k._row = p._row)) x"
+            "  where p.decision = 'differs') x"
             " where t.entity_id = {entity} and t.legacy_key = x._key"
-            "  and (t.base is distinct from x.base or t.missing_since is not null or t.column_set_id <> {column_set}"
+            "  and (t.base is distinct from x.base or x.waits is not null or t.missing_since is not null or"
+            " t.column_set_id <> {column_set}"
             "   or t.erp_base is distinct from case when x.erp_base is distinct from x.base then x.erp_base end)"
         ).format(
             column_set=sql.Literal(shape.column_set_id),
@@ -158,27 +142,16 @@ def backfill_parents(connection: psycopg.Connection, shape: Shape, run_id: int) 
     return written
 
 
-def _new_key(connection: psycopg.Connection, shape: Shape) -> sql.Composed:
-    """An expression that yields a new primary key; sequences stay ahead because it asks them."""
-    if shape.key.type == "uuid":
-        return sql.SQL("gen_random_uuid()").format()
-    row = connection.execute(
-        "select pg_get_serial_sequence(%s, %s)", [shape.erp.as_string(connection), shape.key.name]
-    ).fetchone()
-    return sql.SQL("nextval({})").format(sql.Literal(row[0] if row else None))
-
-
 def _insert_statement(shape: Shape) -> sql.Composed:
     target = shape.mapping.target
-    values = {c: shape.effective(c, shape.constant(c)) for c in shape.columns}
+    values = {c: shape.fresh(c) for c in shape.columns}
     values |= {c: shape.constant(c) for c in target.on_insert if c not in values}
     values |= {c: sql.SQL("now()").format() for c in (target.created_at, target.updated_at) if c}
     names = [shape.key.name, *values]
     override = sql.SQL(" overriding system value") if shape.key.is_identity else sql.SQL("")
     return sql.SQL(
-        "insert into {erp} ({names}){override} select n.erp_id, {values} from ls_new n join ls_stage s using (_row)"
-        " where n._n between %(first)s and %(last)s and not exists (select 1 from ls_parked k where k._row = n._row)"
-        " order by n._n"
+        "insert into {erp} ({names}){override} select p.erp_id, {values} from ls_plan p join ls_stage s using (_row)"
+        " where p.decision = 'new' and p._row between %(first)s and %(last)s"
     ).format(
         erp=shape.erp,
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
@@ -187,27 +160,27 @@ def _insert_statement(shape: Shape) -> sql.Composed:
     )
 
 
-def _insert_bindings(shape: Shape, origin: str, table: str) -> sql.Composed:
+def _insert_bindings(shape: Shape, decision: str) -> sql.Composed:
     """Bindings of new or adopted rows; what was not delivered is agreed on as the ERP has it."""
-    if origin == "insert":
-        agreed = [shape.effective(c, shape.constant(c)) for c in shape.columns]
+    if decision == "new":
+        agreed = [shape.fresh(c) for c in shape.columns]
         join = sql.SQL("").format()
     else:
         agreed = [_agreed_on_adoption(shape, c) for c in shape.columns]
-        join = sql.SQL(" join {} e on e.{} = n.erp_id").format(shape.erp, shape.pk)
+        join = sql.SQL(" join {} e on e.{} = p.erp_id").format(shape.erp, shape.pk)
     return sql.SQL(
         "insert into legacy_sync.binding"
         " (entity_id, legacy_key, erp_key, column_set_id, base, origin, fetched, created_run, changed_run)"
-        " select {entity}, n._key, n.erp_id::text, {column_set}, {base}, {origin},"
-        "  (%(fetched)s::bigint[])[(n._row >> 32) + 1], %(run)s, %(run)s"
-        " from {table} n join ls_stage s using (_row){join}"
-        " where n._n between %(first)s and %(last)s and not exists (select 1 from ls_parked k where k._row = n._row)"
+        " select {entity}, p._key, p.erp_id::text, {column_set}, {base}, {origin},"
+        "  (%(fetched)s::bigint[])[(p._row >> 32) + 1], %(run)s, %(run)s"
+        " from ls_plan p join ls_stage s using (_row){join}"
+        " where p.decision = {decision} and p._row between %(first)s and %(last)s"
     ).format(
         entity=sql.Literal(shape.entity_id),
         column_set=sql.Literal(shape.column_set_id),
         base=shape.base_array(agreed),
-        origin=sql.Literal(origin),
-        table=sql.Identifier(table),
+        origin=sql.Literal("insert" if decision == "new" else "adopt"),
+        decision=sql.Literal(decision),
         join=join,
     )
 
@@ -233,25 +206,62 @@ def _update_statement(shape: Shape, taken: list[str]) -> sql.Composed:
         assignments.append(sql.SQL("{} = now()").format(sql.Identifier(shape.mapping.target.updated_at)))
     return sql.SQL(
         "update {erp} e set {assignments} from ls_update u join ls_stage s using (_row)"
-        " where e.{pk} = u.erp_id and u._n between %(first)s and %(last)s"
-        "  and not exists (select 1 from ls_parked k where k._row = u._row)"
-    ).format(erp=shape.erp, assignments=sql.SQL(", ").join(assignments), pk=shape.pk)
+        " where e.{pk} = u.erp_key::{type} and u._row between %(first)s and %(last)s"
+    ).format(erp=shape.erp, assignments=sql.SQL(", ").join(assignments), pk=shape.pk, type=shape.pk_type)
+
+
+def _given_up_values(shape: Shape, taken: list[str]) -> list[sql.Composed]:
+    """Statements that free unique values which pass from one updated row to another.
+
+    PostgreSQL checks a unique index row by row, so that 1 -> 2, 2 -> 3 and a swap would be refused although
+    their end is fine. The rows get their real values by the update that follows.
+    """
+    statements = []
+    for index in shape.table.uniques:
+        movable = [c for c in index.columns if c in taken and _placeholder(shape, c) is not None]
+        if not movable:
+            continue
+        column = movable[0]
+        statements.append(
+            sql.SQL(
+                "update {erp} e set {column} = {placeholder} from ls_update u"
+                " where e.{pk} = u.erp_key::{type} and u._row between %(first)s and %(last)s"
+                "  and {name} = any(u.columns) and exists (select 1 from ls_update o join ls_stage s using (_row)"
+                "   where o._row between %(first)s and %(last)s and o._row <> u._row and s.{column} = e.{column})"
+            ).format(
+                erp=shape.erp,
+                column=sql.Identifier(column),
+                placeholder=_placeholder(shape, column),
+                pk=shape.pk,
+                type=shape.pk_type,
+                name=sql.Literal(column),
+            )
+        )
+    return statements
+
+
+def _placeholder(shape: Shape, name: str) -> sql.Composed | None:
+    column = shape.table.columns[name]
+    if column.nullable:
+        return sql.SQL("null").format()
+    if column.type in ("varchar", "text") and (column.max_length is None or column.max_length >= 20):
+        return sql.SQL("'~' || e.{}").format(shape.pk)
+    return None
 
 
 def _insert_changes(shape: Shape) -> sql.Composed:
     return sql.SQL(
         "insert into legacy_sync.change (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns,"
         " before, after)"
-        " select %(run)s, {}, {}, u._key, u.erp_id::text, case p.decision when 'adopt' then 'adopt' else 'update' end,"
+        " select %(run)s, {}, {}, u._key, u.erp_key, case p.decision when 'adopt' then 'adopt' else 'update' end,"
         "  u.columns, u.before, u.after from ls_update u join ls_plan p using (_row)"
-        " where u._n between %(first)s and %(last)s and not exists (select 1 from ls_parked k where k._row = u._row)"
+        " where u._row between %(first)s and %(last)s"
     ).format(sql.Literal(shape.entity_id), sql.Literal(shape.table.name))
 
 
-def _write_halving(connection: psycopg.Connection, table: str, count: int, write: Callable[[int, int], None]) -> int:
-    """Runs `write` over rows 1..count; what the database refuses is halved until one row is to blame and parked."""
-    parked = 0
-    spans = [(1, count)] if count else []
+def _write_halving(connection: psycopg.Connection, source: sql.SQL, write: Callable[[int, int], None]) -> None:
+    """Runs `write` over all rows of the source; what the database refuses is halved until one row is to blame."""
+    spans = [(0, 2**63 - 1)]
     while spans:
         first, last = spans.pop()
         try:
@@ -259,25 +269,30 @@ def _write_halving(connection: psycopg.Connection, table: str, count: int, write
                 connection.execute("set constraints all immediate")
                 write(first, last)
         except _ROW_IS_TO_BLAME as error:
-            if first < last:
-                middle = (first + last) // 2
+            rows, lowest, middle = _halve(connection, source, first, last)
+            if rows > 1:
                 spans += [(middle + 1, last), (first, middle)]
-                continue
-            _park_refused(connection, table, first, error)
-            parked += 1
-    return parked
+            else:
+                _park_refused(connection, lowest, error)
 
 
-def _park_refused(connection: psycopg.Connection, table: str, number: int, error: psycopg.Error) -> None:
+def _halve(connection: psycopg.Connection, source: sql.SQL, first: int, last: int) -> tuple[int, int, int]:
+    """How many rows a span has, the first of them, and the last of its lower half."""
+    row = connection.execute(
+        sql.SQL(
+            "select count(*), min(_row), percentile_disc(0.5) within group (order by _row)"
+            " from {} _row between %s and %s"
+        ).format(source),
+        [first, last],
+    ).fetchone()
+    assert row is not None  # an aggregate always has a row
+    return int(row[0]), int(row[1]), int(row[2])
+
+
+def _park_refused(connection: psycopg.Connection, number: int, error: psycopg.Error) -> None:
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
     connection.execute(
-        sql.SQL(
-            "insert into ls_parked select _row, _key, 'refused_by_database', %s, null, %s from {} where _n = %s"
-        ).format(sql.Identifier(table)),
+        "insert into ls_parked select _row, _key, 'refused_by_database', %s, null, %s from ls_plan where _row = %s",
         [error.diag.column_name, f"{error.diag.message_primary or error}{detail}", number],
     )
-
-
-def _count(connection: psycopg.Connection, table: str) -> int:
-    row = connection.execute(sql.SQL("select count(*) from {}").format(sql.Identifier(table))).fetchone()
-    return int(row[0]) if row else 0
+    forget_parked(connection, PLAN, CELL, UPDATE)

@@ -13,7 +13,7 @@ from psycopg import sql
 
 from legacy_sync.erp.catalog import UniqueIndex
 from legacy_sync.erp.shape import Shape
-from legacy_sync.erp.staging import park_staged
+from legacy_sync.erp.staging import CELL, PLAN, forget_parked, park_staged
 
 
 def classify(connection: psycopg.Connection, shape: Shape) -> None:
@@ -27,8 +27,8 @@ def classify(connection: psycopg.Connection, shape: Shape) -> None:
     agreed = shape.base_array(shape.effective(c, _erp(c)) for c in shape.columns)
     connection.execute(
         sql.SQL(
-            "create temp table ls_plan on commit drop as"
-            " select s._row, s._key, b.erp_key::{type} as erp_id,"
+            "create temp table ls_plan as"
+            " select s._row, s._key, case when b.legacy_key is null then {new} else b.erp_key::{type} end as erp_id,"
             "  case when b.legacy_key is null then 'new' when e.{pk} is null then 'gone' else 'differs' end as decision"
             " from ls_stage s"
             " left join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = s._key"
@@ -41,21 +41,39 @@ def classify(connection: psycopg.Connection, shape: Shape) -> None:
             pk=shape.pk,
             entity=sql.Literal(shape.entity_id),
             erp=shape.erp,
+            new=_new_key(connection, shape),
             same=same,
             agreed=agreed,
         )
     )
-    connection.execute("alter table ls_plan add primary key (_row)")
+    connection.execute("create index on ls_plan (_row)")
+    connection.execute("analyze ls_plan")
+
+
+def count_decisions(connection: psycopg.Connection) -> dict[str, int]:
+    """How many rows of the plan have which decision."""
+    return {
+        str(decision): int(rows)
+        for decision, rows in connection.execute("select decision, count(*) from ls_plan group by 1").fetchall()
+    }
 
 
 def drop_older(connection: psycopg.Connection, shape: Shape, fetched: list[int]) -> int:
-    """Forgets staged copies read before the copy that was taken in last; returns how many."""
-    return connection.execute(
+    """Forgets staged copies read before the copy that was taken in or parked last; returns how many."""
+    values = {"entity": shape.entity_id, "fetched": fetched}
+    bound = connection.execute(
         "delete from ls_stage s using legacy_sync.binding b"
-        " where b.entity_id = %s and b.legacy_key = s._key"
-        "  and b.fetched > (%s::bigint[])[(s._row >> 32) + 1]",
-        [shape.entity_id, fetched],
+        " where b.entity_id = %(entity)s and b.legacy_key = s._key"
+        "  and b.fetched > (%(fetched)s::bigint[])[(s._row >> 32) + 1]",
+        values,
     ).rowcount
+    parked = connection.execute(
+        "delete from ls_stage s using legacy_sync.quarantine q"
+        " where q.entity_id = %(entity)s and q.status in ('open', 'watching') and q.legacy_key = s._key"
+        "  and q.fetched > (%(fetched)s::bigint[])[(s._row >> 32) + 1]",
+        values,
+    ).rowcount
+    return bound + parked
 
 
 def adopt(connection: psycopg.Connection, shape: Shape) -> None:
@@ -67,7 +85,7 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
     )
     connection.execute(
         sql.SQL(
-            "create temp table ls_known on commit drop as"
+            "create temp table ls_known as"
             " select p._row, min(e.{pk}::text) as erp_key, count(*) as n"
             " from ls_plan p join ls_stage s using (_row) join {erp} e on {same}"
             " where p.decision = 'new' group by p._row"
@@ -80,7 +98,7 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
         " from ls_known k join ls_stage s using (_row) where k.n > 1"
     ).format(names=sql.Literal(names))
     if park_staged(connection, select):
-        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
+        forget_parked(connection, PLAN)
     connection.execute(
         sql.SQL(
             "update ls_plan p set decision = 'adopt', erp_id = k.erp_key::{type}"
@@ -102,12 +120,12 @@ def lock_rows(connection: psycopg.Connection, shape: Shape) -> None:
 
 
 def compare_cells(connection: psycopg.Connection, shape: Shape) -> None:
-    """Creates `ls_cell`: every differing cell of adopted and differing rows, and what is meant with it."""
+    """Fills `ls_cell`: every differing cell of adopted and differing rows, and what is meant with it."""
     cells = sql.SQL(", ").join(_cell(shape, column) for column in shape.columns)
     connection.execute(
         sql.SQL(
-            "create temp table ls_cell on commit drop as"
-            " select p._row, p._key, p.erp_id, v.column_name, v.staged, v.erp, v.base, v.erp_base, v.policy,"
+            "insert into ls_cell"
+            " select p._row, p._key, p.erp_id::text, v.column_name, v.staged, v.erp, v.base, v.erp_base, v.policy,"
             "  {outcome} as outcome,"
             "  p.decision <> 'adopt' and v.known and v.staged is distinct from v.base"
             "   and v.erp is distinct from v.erp_base as is_conflict"
@@ -119,6 +137,7 @@ def compare_cells(connection: psycopg.Connection, shape: Shape) -> None:
         ).format(outcome=_outcome(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id), cells=cells)
     )
     connection.execute("create index on ls_cell (_row)")
+    connection.execute("analyze ls_cell")
 
 
 def _cell(shape: Shape, column: str) -> sql.Composed:
@@ -188,7 +207,7 @@ def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
         ).format(label=sql.Literal(name), kept=shape.is_kept(name), name=sql.Identifier(name))
         parked += park_staged(connection, select)
     if parked:
-        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
+        forget_parked(connection, PLAN)
     return parked
 
 
@@ -206,12 +225,7 @@ def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex
     filled = sql.SQL(" and ").join(sql.SQL("c.{} is not null").format(sql.Identifier(c)) for c in index.columns)
     same = sql.SQL(" and ").join(sql.SQL("e.{0} = c.{0}").format(sql.Identifier(c)) for c in index.columns)
     predicate = sql.SQL(" and ({})").format(sql.SQL(index.predicate)) if index.predicate else sql.SQL("").format()
-    connection.execute("drop table if exists ls_candidate")
-    connection.execute(
-        sql.SQL("create temp table ls_candidate on commit drop as select * from ({}) c where {}{}").format(
-            _candidates(shape, index), filled, predicate
-        )
-    )
+    candidates = sql.SQL("(select * from ({}) c where {}{})").format(_candidates(shape, index), filled, predicate)
     value = sql.SQL("concat_ws(' / ', {})").format(
         sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(c)) for c in index.columns)
     )
@@ -220,15 +234,16 @@ def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex
         "select c._row, c._key, 'duplicate', {described}, {value},"
         " format('another record of this batch has the same %s \"%s\"', {described}::text, {value})"
         " from (select *, row_number() over (partition by {names} order by (_decision = 'new'), _row) as _n"
-        "  from ls_candidate) c where c._n > 1"
-    ).format(described=described, value=value, names=names)
+        "  from {candidates} c) c where c._n > 1"
+    ).format(described=described, value=value, names=names, candidates=candidates)
     against = sql.SQL(
         "select c._row, c._key, 'duplicate', {described}, {value},"
         " format('row %s of the ERP has the same %s \"%s\"', e.{pk}, {described}::text, {value})"
-        " from ls_candidate c join {erp} e on {same} where e.{pk} is distinct from c._erp_id{predicate}"
-        "  and not exists (select 1 from ls_cell x where x.erp_id = e.{pk} and x.outcome = 'take'"
+        " from {candidates} c join {erp} e on {same} where e.{pk} is distinct from c._erp_id{predicate}"
+        "  and not exists (select 1 from ls_cell x where x.erp_key = e.{pk}::text and x.outcome = 'take'"
         "   and x.column_name = any({list}))"
     ).format(
+        candidates=candidates,
         described=described,
         value=value,
         pk=shape.pk,
@@ -239,8 +254,7 @@ def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex
     )
     parked = park_staged(connection, inside) + park_staged(connection, against)
     if parked:
-        connection.execute("delete from ls_plan p using ls_parked k where k._row = p._row")
-        connection.execute("delete from ls_cell c using ls_parked k where k._row = c._row")
+        forget_parked(connection, PLAN, CELL)
     return parked
 
 
@@ -259,7 +273,7 @@ def _candidates(shape: Shape, index: UniqueIndex) -> sql.Composed:
     needed = shape.table.columns if index.predicate else index.columns
     own = [c for c in needed if c in shape.columns]
     others = [c for c in needed if c not in shape.columns and c != shape.key.name]
-    fresh = [sql.SQL("{} as {}").format(shape.effective(c, shape.constant(c)), sql.Identifier(c)) for c in own]
+    fresh = [sql.SQL("{} as {}").format(shape.fresh(c), sql.Identifier(c)) for c in own]
     fresh += [sql.SQL("{} as {}").format(shape.constant(c), sql.Identifier(c)) for c in others]
     changed = [
         sql.SQL("case when {} = any(t.columns) then {} else {} end as {}").format(
@@ -289,3 +303,13 @@ def _candidates(shape: Shape, index: UniqueIndex) -> sql.Composed:
 
 def _erp(column: str) -> sql.Composed:
     return sql.SQL("e.{}").format(sql.Identifier(column))
+
+
+def _new_key(connection: psycopg.Connection, shape: Shape) -> sql.Composed:
+    """An expression that yields a new primary key; sequences stay ahead because it asks them."""
+    if shape.key.type == "uuid":
+        return sql.SQL("gen_random_uuid()").format()
+    row = connection.execute(
+        "select pg_get_serial_sequence(%s, %s)", [shape.erp.as_string(connection), shape.key.name]
+    ).fetchone()
+    return sql.SQL("nextval({})").format(sql.Literal(row[0] if row else None))

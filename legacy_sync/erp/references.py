@@ -55,7 +55,7 @@ def _match(
     connection.execute("drop table if exists ls_found")
     connection.execute(
         sql.SQL(
-            "create temp table ls_found on commit drop as"
+            "create temp table ls_found as"
             " select w.v, min(t.{key}::text) as id, count(*) as n"
             " from (select distinct s.{lookup}::text as v from ls_stage s"
             "       where s.{name} is null and s.{lookup}::text <> '') w"

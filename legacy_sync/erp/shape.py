@@ -70,6 +70,12 @@ class Shape:
             return self.staged(column)
         return sql.SQL("case when {} then {} else {} end").format(self.is_kept(column), otherwise, self.staged(column))
 
+    def fresh(self, column: str) -> sql.Composed:
+        """The value of a new row; a reference that was not delivered may have been found by other means."""
+        if column in self.mapping.fields and self.mapping.fields[column].reference:
+            return self.staged(column)
+        return self.effective(column, self.constant(column))
+
     def comparable(self, expression: sql.Composable, column: str) -> sql.Composed:
         """The expression in a form that has equality (json has none)."""
         if self.table.columns[column].type in ("json", "xml"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg
@@ -12,8 +12,17 @@ import pyarrow.csv as pacsv
 from psycopg import sql
 
 ROW, KEY, MODIFIED = "_row", "_key", "_modified"
-STAGE = sql.Identifier("ls_stage")
+STAGE, PLAN, CELL, UPDATE = map(sql.Identifier, ("ls_stage", "ls_plan", "ls_cell", "ls_update"))
 _BITS = 62
+_DROP = "drop table if exists ls_stage, ls_parked, ls_second_choice, ls_found, ls_plan, ls_known, ls_cell, ls_update"
+_TABLES = """
+create temp table ls_parked (_row bigint primary key, _key text not null, reason text not null, column_name text,
+  value text, message text not null);
+create temp table ls_second_choice (_row bigint, _key text, column_name text, value text);
+create temp table ls_cell (_row bigint, _key text, erp_key text, column_name text, staged text, erp text, base text,
+  erp_base text, policy text, outcome text, is_conflict boolean);
+create temp table ls_update (_row bigint, _key text, erp_key text, columns text[], before text[], after text[])
+"""
 _CSV = pacsv.WriteOptions(include_header=False)
 
 
@@ -42,16 +51,11 @@ def lookup_column(column: str, match: int) -> str:
 
 
 def create_stage(connection: psycopg.Connection, columns: Sequence[StagedColumn]) -> None:
-    """Creates the tables of one load; they vanish with its transaction."""
+    """Creates the temporary tables of one load, empty; those of an earlier load of the session go."""
     defined = sql.SQL(", ").join(sql.SQL("{} {}").format(sql.Identifier(c.name), sql.SQL(c.type)) for c in columns)
-    connection.execute(sql.SQL("create temp table {} ({}) on commit drop").format(STAGE, defined))
-    connection.execute(
-        "create temp table ls_parked (_row bigint primary key, _key text not null, reason text not null,"
-        " column_name text, value text, message text not null) on commit drop"
-    )
-    connection.execute(
-        "create temp table ls_second_choice (_row bigint, _key text, column_name text, value text) on commit drop"
-    )
+    connection.execute(_DROP)
+    connection.execute(sql.SQL("create temp table {} ({})").format(STAGE, defined))
+    connection.execute(_TABLES)
 
 
 def encode(batch: pa.RecordBatch) -> memoryview:
@@ -61,14 +65,13 @@ def encode(batch: pa.RecordBatch) -> memoryview:
     return sink.getbuffer()
 
 
-def copy_stream(connection: psycopg.Connection, names: Sequence[str], encoded: Iterator[memoryview]) -> None:
-    """Appends encoded batches to the staging table."""
+def copy_batch(connection: psycopg.Connection, names: Sequence[str], encoded: memoryview) -> None:
+    """Appends one encoded batch to the staging table."""
     statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(
         STAGE, sql.SQL(", ").join(map(sql.Identifier, names))
     )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
-        for part in encoded:
-            copy.write(part)
+        copy.write(encoded)
 
 
 def drop_superseded(connection: psycopg.Connection) -> int:
@@ -86,5 +89,11 @@ def park_staged(connection: psycopg.Connection, select: sql.Composed, parameters
         sql.SQL("insert into ls_parked {} on conflict (_row) do nothing").format(select), parameters or None
     ).rowcount
     if parked:
-        connection.execute("delete from ls_stage s using ls_parked p where p._row = s._row")
+        forget_parked(connection, STAGE)
     return parked
+
+
+def forget_parked(connection: psycopg.Connection, *tables: sql.Identifier) -> None:
+    """Takes parked rows out of other tables of the load."""
+    for table in tables:
+        connection.execute(sql.SQL("delete from {} t using ls_parked p where p._row = t._row").format(table))

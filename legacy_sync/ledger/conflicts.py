@@ -22,7 +22,7 @@ def record_conflicts(connection: psycopg.Connection, entity_id: int, run_id: int
         "with waiting as (insert into legacy_sync.conflict as c (entity_id, legacy_key, erp_key, column_name,"
         " base_value,"
         "  legacy_value, erp_value, policy, status, first_run, last_run)"
-        " select %(entity)s, _key, erp_id::text, column_name, base, staged, erp, policy, 'open', %(run)s, %(run)s"
+        " select %(entity)s, _key, erp_key, column_name, base, staged, erp, policy, 'open', %(run)s, %(run)s"
         " from ls_cell where outcome = 'wait'"
         " on conflict (entity_id, legacy_key, column_name) where status = 'open' do update"
         "  set legacy_value = excluded.legacy_value, erp_value = excluded.erp_value, last_run = excluded.last_run"
@@ -30,7 +30,7 @@ def record_conflicts(connection: psycopg.Connection, entity_id: int, run_id: int
         " returning 1), decided as (insert into legacy_sync.conflict (entity_id, legacy_key, erp_key,"
         " column_name, base_value,"
         "  legacy_value, erp_value, policy, status, winner, first_run, last_run, closed_at)"
-        " select %(entity)s, _key, erp_id::text, column_name, base, staged, erp, policy, 'decided',"
+        " select %(entity)s, _key, erp_key, column_name, base, staged, erp, policy, 'decided',"
         "  case outcome when 'take' then 'legacy' else 'erp' end, %(run)s, %(run)s, now()"
         " from ls_cell where is_conflict and outcome <> 'wait' returning 1)"
         " select (select count(*) from waiting) + (select count(*) from decided)",

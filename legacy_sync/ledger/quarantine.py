@@ -13,7 +13,15 @@ from psycopg.types.json import Json
 
 from legacy_sync.errors import RowNotFound
 
-WAITING_FOR_PARENT = ("reference_missing", "reference_ambiguous", "second_choice")
+# What stands in the way lies in the ERP and may go without the record changing.
+DEPENDS_ON_ERP = (
+    "reference_missing",
+    "reference_ambiguous",
+    "second_choice",
+    "duplicate",
+    "adoption_ambiguous",
+    "refused_by_database",
+)
 
 
 @dataclass(frozen=True)
@@ -71,57 +79,58 @@ def park_rows(
     *,
     run_id: int,
     mapping_version: str,
-) -> int:
-    """Parks rows; one entry per record stays open, with the newest reason. Returns how many entries are new."""
+) -> set[str]:
+    """Parks rows; one entry per record stays open, with the newest reason.
+
+    A row that was discarded stays so until its record or its reason changes; returns the keys of such rows.
+    """
+    values = {"entity": entity_id, "partition": partition, "version": mapping_version, "run": run_id}
     with connection.cursor() as cursor:
-        cursor.execute(
-            "create temp table ls_quarantine (legacy_key text, reason text, column_name text, value text, message text,"
-            " row json, fetched bigint, status text) on commit drop"
-        )
+        cursor.execute(_CREATE)
         with cursor.copy("copy ls_quarantine from stdin") as copy:
             copy.set_types(["text", "text", "text", "text", "text", "json", "int8", "text"])
             for p in rows:
-                copy.write_row(
-                    (
-                        p.legacy_key,
-                        p.reason,
-                        p.column,
-                        _visible(p.value),
-                        p.message.replace("\x00", "\\0"),
-                        Json(_storable(p.row)),
-                        p.fetched,
-                        p.status,
-                    )
-                )
-        row = cursor.execute(
-            "with newest as (select distinct on (legacy_key) * from ls_quarantine order by legacy_key, fetched desc),"
-            " written as (insert into legacy_sync.quarantine as q (entity_id, legacy_key, reason, column_name,"
-            " value, message,"
-            "  row, fetched, partition, mapping_version, first_run, last_run, status)"
-            " select %(entity)s, legacy_key, reason, column_name, value, message, row, fetched, %(partition)s,"
-            "  %(version)s, %(run)s, %(run)s, status from newest"
-            " on conflict (entity_id, legacy_key) where status in ('open', 'watching') do update set status ="
-            " excluded.status, reason = excluded.reason,"
-            "  column_name = excluded.column_name, value = excluded.value, message = excluded.message, row ="
-            " excluded.row,"
-            "  fetched = excluded.fetched, last_run = excluded.last_run, mapping_version = excluded.mapping_version"
-            "  where (q.status, q.reason, q.message, q.row::text, q.mapping_version)"
-            "   is distinct from (excluded.status, excluded.reason, excluded.message, excluded.row::text,"
-            " excluded.mapping_version)"
-            " returning xmax = 0 as is_new) select count(*) filter (where is_new) from written",
-            {"entity": entity_id, "partition": partition, "version": mapping_version, "run": run_id},
-        ).fetchone()
-    return int(row[0]) if row else 0
+                message = p.message.replace("\x00", "\\0")
+                row = Json(_storable(p.row))
+                copy.write_row((p.legacy_key, p.reason, p.column, _visible(p.value), message, row, p.fetched, p.status))
+        discarded = {str(key) for (key,) in cursor.execute(_DROP_DISCARDED, values).fetchall()}
+        cursor.execute(_UPSERT, values)
+    return discarded
+
+
+_CREATE = """
+create temp table ls_quarantine (legacy_key text, reason text, column_name text, value text, message text,
+  row json, fetched bigint, status text) on commit drop
+"""
+_DROP_DISCARDED = """
+delete from ls_quarantine n using legacy_sync.quarantine q
+where q.entity_id = %(entity)s and q.status = 'discarded' and q.legacy_key = n.legacy_key
+  and q.reason = n.reason and q.row::text = n.row::text
+returning n.legacy_key
+"""
+_UPSERT = """
+insert into legacy_sync.quarantine as q (entity_id, legacy_key, reason, column_name, value, message, row, fetched,
+  status, partition, mapping_version, first_run, last_run)
+select distinct on (legacy_key) %(entity)s, legacy_key, reason, column_name, value, message, row, fetched,
+  status, %(partition)s, %(version)s, %(run)s, %(run)s
+from ls_quarantine order by legacy_key, fetched desc
+on conflict (entity_id, legacy_key) where status in ('open', 'watching') do update set
+  reason = excluded.reason, column_name = excluded.column_name, value = excluded.value, message = excluded.message,
+  row = excluded.row, fetched = excluded.fetched, status = excluded.status, last_run = excluded.last_run,
+  mapping_version = excluded.mapping_version
+where (q.status, q.reason, q.message, q.row::text, q.mapping_version)
+  is distinct from (excluded.status, excluded.reason, excluded.message, excluded.row::text, excluded.mapping_version)
+"""
 
 
 def replayable(connection: psycopg.Connection, entity_id: int, mapping_version: str) -> list[Replay]:
-    """Rows worth another try: those that wait for a parent, and all of them after the mapping changed."""
+    """Rows worth another try: those the ERP stood in the way of, and all of them after the mapping changed."""
     with connection.cursor(row_factory=class_row(Replay)) as cursor:
         return cursor.execute(
             "select legacy_key, status, reason, row, fetched from legacy_sync.quarantine"
             " where entity_id = %s and status in ('open', 'watching')"
             " and (reason = any(%s) or mapping_version <> %s) order by fetched, id",
-            [entity_id, list(WAITING_FOR_PARENT), mapping_version],
+            [entity_id, list(DEPENDS_ON_ERP), mapping_version],
         ).fetchall()
 
 

@@ -24,6 +24,7 @@ class RunNumbers(Protocol):
 
     run_id: int | None
     outcome: Any
+    partitions: Any
     counts: Any
 
     def to_json(self) -> dict[str, Any]:
@@ -99,17 +100,10 @@ def start_run(
     entity_id: int,
     *,
     mode: str,
-    partitions: Sequence[str],
     mapping_version: str,
     dagster_run_id: str | None,
-    dry_run: bool = False,
 ) -> int:
-    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed.
-
-    A dry run only gets a number that no run has.
-    """
-    if dry_run:
-        return 0
+    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed."""
     connection.execute(
         "update legacy_sync.run set outcome = 'failed', finished_at = clock_timestamp(),"
         " message = 'the process ended without a word; its transaction was rolled back'"
@@ -117,9 +111,9 @@ def start_run(
         [entity_id],
     )
     row = connection.execute(
-        "insert into legacy_sync.run (entity_id, mode, partitions, mapping_version, started_by, dagster_run_id)"
-        " values (%s, %s, %s, %s, %s, %s) returning id",
-        [entity_id, mode, list(partitions), mapping_version, _who(), dagster_run_id],
+        "insert into legacy_sync.run (entity_id, mode, mapping_version, started_by, dagster_run_id)"
+        " values (%s, %s, %s, %s, %s) returning id",
+        [entity_id, mode, mapping_version, _who(), dagster_run_id],
     ).fetchone()
     assert row is not None  # insert … returning
     return int(row[0])
@@ -128,11 +122,12 @@ def start_run(
 def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str | None = None) -> None:
     """Writes how a run stands: its end, or with outcome `running` the counts of what is committed so far."""
     connection.execute(
-        "update legacy_sync.run set outcome = %(outcome)s, counts = %(counts)s, report = %(report)s, message ="
-        " %(message)s,"
+        "update legacy_sync.run set outcome = %(outcome)s, partitions = %(partitions)s, counts = %(counts)s,"
+        " report = %(report)s, message = %(message)s,"
         " finished_at = case when %(outcome)s <> 'running' then clock_timestamp() end where id = %(run)s",
         {
             "outcome": report.outcome,
+            "partitions": list(report.partitions),
             "counts": Jsonb(asdict(report.counts)),
             "report": Jsonb(report.to_json()),
             "message": message,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
-from decimal import Decimal, InvalidOperation
+from decimal import Context, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -33,6 +33,8 @@ from legacy_sync.mapping.model import (
 from legacy_sync.sync.cells import Cells, Refusal, map_unique
 
 _NUMBER = r"^\s*[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?\s*$"
+_IS_NUMBER = re.compile(_NUMBER, re.ASCII)
+_WIDE = Context(prec=200)  # enough for every text that _NUMBER lets through
 _INTEGER_BITS = {"int2": 15, "int4": 31, "int8": 63}
 _DATE_PATTERNS = (
     re.compile(r"^!*(?P<d>\d{1,2})[!.](?P<m>\d{1,2})[!.](?P<y>\d{1,4})(?:[ T].*)?$"),
@@ -43,7 +45,11 @@ _DATE_PATTERNS = (
 
 def apply_casts(cells: Cells, steps: tuple[Cast, ...], column: Column) -> Cells:
     """Runs a chain of casts, then makes sure that the result fits the ERP column."""
-    return _fit(run_chain(cells, steps, column), column)
+    cells = run_chain(cells, steps, column)
+    last = _EXPECTED.get(column.type)
+    if last and pa.types.is_string(cells.values.type) and not (steps and steps[-1].type == last.type):
+        cells = _CASTS[last.type](cells, last, column)  # texts that the database would have to read are read here
+    return _fit(cells, column)
 
 
 def run_chain(cells: Cells, steps: tuple[Cast, ...], column: Column) -> Cells:
@@ -107,8 +113,12 @@ def _cast_json_pick(cells: Cells, step: JsonPickCast, _column: Column) -> Cells:
         if found is None and text.strip() not in ("null", ""):
             return Refusal("not_json", "is no JSON")
         items = found.get(step.list) if isinstance(found, dict) and step.list else [found]
-        chosen = [item for item in items or [] if isinstance(item, dict) and _item_fits(item, step.where)]
-        return _scalar_text(chosen[-1].get(step.value)) if chosen else None
+        chosen = [
+            item
+            for item in (items if isinstance(items, list) else [])
+            if isinstance(item, dict) and _item_fits(item, step.where)
+        ]
+        return scalar_text(chosen[-1].get(step.value)) if chosen else None
 
     return map_unique(cells.with_values(to_text(cells.values)), pick, pa.string())
 
@@ -117,7 +127,8 @@ def _item_fits(item: dict[str, Any], where: dict[str, str]) -> bool:
     return all(str(item.get(key, "")).strip().casefold() == wanted.casefold() for key, wanted in where.items())
 
 
-def _scalar_text(value: Any) -> str | None:
+def scalar_text(value: Any) -> str | None:
+    """A JSON value as the text people would write: 1.0 is "1", an object stays JSON."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, float) and value.is_integer():
@@ -148,7 +159,7 @@ def _cast_integer(cells: Cells, step: IntegerCast, column: Column) -> Cells:
         number = _number(text)
         if number is None:
             return None if not text.strip() else Refusal("not_a_number", "is no number")
-        whole = number.to_integral_value("ROUND_HALF_UP" if step.rounding == "half_up" else "ROUND_DOWN")
+        whole = number.to_integral_value("ROUND_HALF_UP" if step.rounding == "half_up" else "ROUND_DOWN", _WIDE)
         if step.rounding == "exact" and whole != number:
             return Refusal("not_whole", "is no whole number")
         limit = 2 ** _INTEGER_BITS.get(column.type, 63)
@@ -176,20 +187,13 @@ def _cast_decimal(cells: Cells, step: DecimalCast, column: Column) -> Cells:
         return cells
     excess = _count(pc.match_substring_regex(cells.values, rf"\.\d{{{column.scale}}}\d*[1-9]"))
     if excess and step.rounding == "truncate":
-        cells = map_unique(
-            cells,
-            lambda t: str(Decimal(t).quantize(Decimal(1).scaleb(-int(column.scale or 0)), "ROUND_DOWN")),
-            pa.string(),
-        )
+        unit = Decimal(1).scaleb(-column.scale)
+        cells = map_unique(cells, lambda t: str(Decimal(t).quantize(unit, "ROUND_DOWN", _WIDE)), pa.string())
     return cells.note(f"rounded to {column.scale} places", excess)
 
 
 def _number(text: str) -> Decimal | None:
-    try:
-        number = Decimal(text.strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and abs(number.adjusted()) < 60 else None
+    return Decimal(text.strip()) if _IS_NUMBER.match(text) else None
 
 
 def _cast_boolean(cells: Cells, step: BooleanCast, _column: Column) -> Cells:
@@ -237,7 +241,7 @@ def _cast_date(cells: Cells, step: DateCast, column: Column) -> Cells:
     if not column.type.startswith("timestamp"):
         return days
     zone = ZoneInfo(step.timezone)
-    return map_unique(days, lambda day: datetime.combine(day, time(), zone).astimezone(UTC), pa.timestamp("us", "UTC"))
+    return map_unique(days, lambda day: _in_utc(datetime.combine(day, time(), zone)), pa.timestamp("us", "UTC"))
 
 
 def _cast_timestamp(cells: Cells, step: TimestampCast, _column: Column) -> Cells:
@@ -245,20 +249,30 @@ def _cast_timestamp(cells: Cells, step: TimestampCast, _column: Column) -> Cells
         return cells
     texts = pc.utf8_trim(to_text(cells.values), ' "')
     if _all_match(texts, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z$"):
-        return cells.with_values(texts.cast(pa.timestamp("us", "UTC")))
+        try:
+            return cells.with_values(texts.cast(pa.timestamp("us", "UTC")))
+        except pa.ArrowInvalid:
+            pass  # 31 February or 25 o'clock: found one by one below
     zone = ZoneInfo(step.timezone)
 
     def convert(text: str) -> datetime | Refusal | None:
         try:
             instant = datetime.fromisoformat(text)
         except ValueError:
-            day = parse_date(text)
+            day = parse_date(text) if ":" not in text else Refusal("not_a_timestamp", "is no timestamp")
             if day is None or isinstance(day, Refusal):
                 return day if day is None else Refusal("not_a_timestamp", "is no timestamp")
             instant = datetime.combine(day, time())
-        return (instant if instant.tzinfo else instant.replace(tzinfo=zone)).astimezone(UTC)
+        return _in_utc(instant if instant.tzinfo else instant.replace(tzinfo=zone))
 
     return map_unique(cells.with_values(texts), convert, pa.timestamp("us", "UTC"))
+
+
+def _in_utc(instant: datetime) -> datetime | Refusal:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        return Refusal("out_of_range", "lies outside the calendar")
 
 
 # --- the column ----------------------------------------------------------------------------------
@@ -274,7 +288,7 @@ def _fit(cells: Cells, column: Column) -> Cells:
         return _refuse(cells, outside, "out_of_range", f"does not fit into {column.full_type}")
     if column.type == "numeric" and column.precision is not None:
         limit = 10.0 ** (column.precision - int(column.scale or 0))
-        size = pc.abs(values.cast(pa.float64()))
+        size = pc.abs(values.cast(pa.float64(), safe=False))
         half = 0.5 * 10.0 ** -int(column.scale or 0)
         return _refuse(
             cells, pc.greater_equal(size, limit - half), "out_of_range", f"does not fit into {column.full_type}"
@@ -321,4 +335,11 @@ _CASTS: dict[str, Callable[[Cells, Any, Column], Cells]] = {
     "timestamp": _cast_timestamp,
     "split_last": _cast_split_last,
     "json_pick": _cast_json_pick,
+}
+_EXPECTED: dict[str, Cast] = {
+    **dict.fromkeys(_INTEGER_BITS, IntegerCast()),
+    **dict.fromkeys(("numeric", "float4", "float8"), DecimalCast()),
+    "bool": BooleanCast(),
+    "date": DateCast(),
+    **dict.fromkeys(("timestamp", "timestamptz"), TimestampCast()),
 }

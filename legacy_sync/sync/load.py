@@ -18,7 +18,7 @@ from legacy_sync.erp import apply, plan
 from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
-from legacy_sync.erp.staging import copy_stream, create_stage, drop_superseded, encode
+from legacy_sync.erp.staging import STAGE, copy_batch, create_stage, drop_superseded, encode, forget_parked
 from legacy_sync.errors import GuardTripped
 from legacy_sync.ledger import conflicts, quarantine, runs
 from legacy_sync.mapping.model import Mapping
@@ -46,13 +46,13 @@ class Batches:
 class Slice:
     """Everything one transaction loads: a partition with its landed fetches and the parked rows to try again.
 
-    `once_more` says that this run tried the rows before; they are counted only where something new came of them.
+    `retried` counts the replayed rows that wait since an earlier run; others were tried by this run already.
     """
 
     partition: str
     fetches: list[LandedFetch]
     replays: list[Batches]
-    once_more: bool = False
+    retried: int = 0
 
     @property
     def is_empty(self) -> bool:
@@ -61,7 +61,7 @@ class Slice:
 
 
 @dataclass
-class _Staged:
+class Staged:
     """What was seen while the rows were converted."""
 
     rows: int = 0
@@ -73,7 +73,11 @@ class _Staged:
 
 
 class Loader:
-    """Loads slices of one entity over one connection; every slice commits whole or not at all."""
+    """Loads slices of one entity over one connection; every slice commits whole or not at all.
+
+    A plan is the same inside a transaction of the caller that is rolled back; it shows too much being parked
+    instead of refusing it.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,10 @@ class Loader:
         table: ErpTable,
         entity_id: int,
         run_id: int,
+        *,
+        is_plan: bool = False,
     ) -> None:
+        self.is_plan = is_plan
         self.connection = connection
         self.landing = landing
         self.mapping = mapping
@@ -95,45 +102,36 @@ class Loader:
         self.waiting: dict[str, ParkedSample] = {}
         """rows parked by this run and not loaded by it since"""
 
-    def load(self, slice_: Slice, *, dry_run: bool = False, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
-        """Brings one slice into the ERP; with `dry_run` everything is computed and then rolled back."""
-        sources = [*slice_.replays, *(self._landed(f) for f in slice_.fetches)]
-        with self.connection.transaction(force_rollback=dry_run):
-            staged, counts = _Staged(), Counts()
-            if not slice_.is_empty:
-                staged = self._stage(sources, on_rows)
-                counts = self._decide_and_write(slice_, sources, staged)
-            self.report.counts.add(counts)
-            self.report.counts_by_partition.setdefault(slice_.partition, Counts()).add(counts)
-            self._remember(slice_, staged)
-        return counts
+    def load(self, slice_: Slice, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
+        """Brings one slice into the ERP."""
+        sources = [*slice_.replays, *(self.landed(f) for f in slice_.fetches)]
+        staged = Staged() if slice_.is_empty else self.stage(sources, on_rows)
+        return self.write(slice_, sources, staged)
 
-    def _landed(self, fetch: LandedFetch) -> Batches:
+    def landed(self, fetch: LandedFetch) -> Batches:
+        """The rows of a committed fetch."""
         return Batches(fetched_at(fetch.fetch_id), lambda: self.landing.read(fetch))
 
     # --- stage ---------------------------------------------------------------------------------
 
-    def _stage(self, sources: list[Batches], on_rows: Callable[[int], None]) -> _Staged:
+    def stage(self, sources: list[Batches], on_rows: Callable[[int], None] = lambda _: None) -> Staged:
+        """Converts rows and copies them into temporary tables; touches nothing of the ERP and holds no lock in it."""
         began = time.monotonic()
         columns = self.transform.staged_columns
+        names = [c.name for c in columns if c.copied]
         create_stage(self.connection, columns)
-        staged = _Staged()
-
-        def encoded() -> Iterator[memoryview]:
-            for part in prefetch(self._convert(sources, staged)):
-                yield encode(part)
-                on_rows(staged.rows)
-
-        copy_stream(self.connection, [c.name for c in columns if c.copied], encoded())
+        staged = Staged()
+        for part in prefetch(self._convert(sources, staged)):
+            copy_batch(self.connection, names, part)
+            on_rows(staged.rows)
         if len(sources) > 1:
             drop_superseded(self.connection)
             self._settle_parked(sources, staged)
-        plan.drop_older(self.connection, self._shape(staged), [s.fetched for s in sources])
-        self.connection.execute("analyze ls_stage")
+        self.connection.execute("analyze ls_stage (_row, _key)")
         self._spend("stage", began)
         return staged
 
-    def _settle_parked(self, sources: list[Batches], staged: _Staged) -> None:
+    def _settle_parked(self, sources: list[Batches], staged: Staged) -> None:
         """Of a refused and a usable copy of one record the newer one counts."""
         refused = {p.legacy_key: p.fetched for p in staged.parked}
         rows = self.connection.execute(
@@ -144,16 +142,16 @@ class Loader:
         self.connection.execute("delete from ls_stage where _row = any(%s)", [outdated])
         staged.parked = [p for p in staged.parked if usable.get(p.legacy_key, (0, 0))[0] <= p.fetched]
 
-    def _convert(self, sources: list[Batches], staged: _Staged) -> Iterator[pa.RecordBatch]:
+    def _convert(self, sources: list[Batches], staged: Staged) -> Iterator[memoryview]:
         for number, source in enumerate(sources):
             row = number * _ROWS_PER_FETCH
             for batch in source.read():
                 result = self.transform.apply(batch, row)
                 self._collect(batch, result, staged, source.fetched)
                 row += batch.num_rows
-                yield result.staged
+                yield encode(result.staged)
 
-    def _collect(self, batch: pa.RecordBatch, result: Transformed, staged: _Staged, fetched: int) -> None:
+    def _collect(self, batch: pa.RecordBatch, result: Transformed, staged: Staged, fetched: int) -> None:
         staged.rows += batch.num_rows
         staged.kept |= result.kept
         for target, found in ((staged.notes, result.notes), (staged.violations, result.violations)):
@@ -169,58 +167,89 @@ class Loader:
 
     # --- decide and write ----------------------------------------------------------------------
 
-    def _decide_and_write(self, slice_: Slice, sources: list[Batches], staged: _Staged) -> Counts:
+    def write(self, slice_: Slice, sources: list[Batches], staged: Staged) -> Counts:
+        """Decides and writes what is staged, with everything the ledger has to say of it, in one transaction."""
+        with self.connection.transaction():
+            counts = Counts() if slice_.is_empty else self._decide_and_write(slice_, sources, staged)
+            self.report.counts.add(counts)
+            self.report.counts_by_partition.setdefault(slice_.partition, Counts()).add(counts)
+            self._remember(slice_, staged)
+        return counts
+
+    def _decide_and_write(self, slice_: Slice, sources: list[Batches], staged: Staged) -> Counts:
         began = time.monotonic()
         shape = self._shape(staged)
         fetched = [s.fetched for s in sources]
+        older = plan.drop_older(self.connection, shape, fetched)
         _add_links(self.report.links, resolve_references(self.connection, shape))
-        self._plan(shape)
+        decided = self._plan(shape)
         began = self._spend("plan", began)
-        updated, taken = apply.update_rows(self.connection, shape, self.run_id)
-        inserted = apply.insert_rows(self.connection, shape, self.run_id, fetched)
-        adopted = apply.bind_adopted(self.connection, shape, self.run_id, fetched)
-        apply.rebase_bindings(self.connection, shape, self.run_id, fetched)
-        self.connection.execute("delete from ls_stage s using ls_parked k where k._row = s._row")
+        decided = self._write_rows(shape, fetched, decided)
+        forget_parked(self.connection, STAGE)
         backfilled = apply.backfill_parents(self.connection, shape, self.run_id)
         found = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
         parked = staged.parked + self._parked_in_sql(sources)
         replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
         waiting_before = len(self.waiting)
         self._park(slice_, parked, self._second_choices(sources))
-        retried = 0 if slice_.once_more else sum(b.num_rows for source in slice_.replays for b in source.read())
-        for name, rows in taken.items():
-            self.report.columns_changed[name] = self.report.columns_changed.get(name, 0) + rows
+        usable, updated, kept = self._numbers()
+        new, adopted = decided.get("new", 0), decided.get("adopt", 0)
         self._spend("apply", began)
         return Counts(
             read=sum(f.rows for f in slice_.fetches),
-            retried=retried,
-            inserted=inserted,
+            retried=slice_.retried,
+            inserted=new,
             updated=updated,
             adopted=adopted,
-            unchanged=0 if slice_.once_more else staged.rows - len(parked) - inserted - updated - adopted,
+            unchanged=0 if slice_.replays else usable + older - new - updated - adopted,
             conflicts=found,
             parked=len(self.waiting) - waiting_before,
             replayed=replayed,
             backfilled=backfilled,
-            kept=self._kept_rows(),
+            kept=kept,
         )
 
-    def _plan(self, shape: Shape) -> None:
+    def _plan(self, shape: Shape) -> dict[str, int]:
+        """Decides every row; returns how many rows have which decision."""
         connection = self.connection
         plan.classify(connection, shape)
-        plan.adopt(connection, shape)
-        plan.park_gone(connection, shape)
-        plan.lock_rows(connection, shape)
-        plan.compare_cells(connection, shape)
-        plan.park_unfit_inserts(connection, shape)
-        plan.park_duplicates(connection, shape)
+        decided = plan.count_decisions(connection)
+        if "new" in decided:
+            plan.adopt(connection, shape)
+            plan.park_unfit_inserts(connection, shape)
+        if "gone" in decided:
+            plan.park_gone(connection, shape)
+        if decided := plan.count_decisions(connection):
+            if decided.keys() & {"differs", "adopt"}:
+                plan.lock_rows(connection, shape)
+                plan.compare_cells(connection, shape)
+            plan.park_duplicates(connection, shape)
+        return plan.count_decisions(connection)
 
-    def _kept_rows(self) -> int:
+    def _write_rows(self, shape: Shape, fetched: list[int], decided: dict[str, int]) -> dict[str, int]:
+        """Updates first, since they may free a value that a new row wants; returns the decisions carried out."""
+        if decided.keys() & {"differs", "adopt"}:
+            taken = apply.update_rows(self.connection, shape, self.run_id)
+            for name, rows in taken.items():
+                self.report.columns_changed[name] = self.report.columns_changed.get(name, 0) + rows
+        if "new" in decided:
+            apply.insert_rows(self.connection, shape, self.run_id, fetched)
+        if "adopt" in decided:
+            apply.bind_adopted(self.connection, shape, self.run_id, fetched)
+        if "differs" in decided:
+            apply.rebase_bindings(self.connection, shape, self.run_id, fetched)
+        return plan.count_decisions(self.connection)
+
+    def _numbers(self) -> tuple[int, int, int]:
+        """Usable staged rows, bound rows that were updated, rows of which only ERP edits were kept."""
         row = self.connection.execute(
-            "select count(distinct _row) from ls_cell where outcome = 'keep' and not exists"
-            " (select 1 from ls_cell t where t._row = ls_cell._row and t.outcome = 'take')"
+            "select (select count(*) from ls_stage),"
+            " (select count(*) from ls_update u join ls_plan p using (_row) where p.decision = 'differs'),"
+            " (select count(distinct _row) from ls_cell c where outcome = 'keep'"
+            "   and not exists (select 1 from ls_update u where u._row = c._row))"
         ).fetchone()
-        return int(row[0]) if row else 0
+        assert row is not None  # a select without from always has a row
+        return int(row[0]), int(row[1]), int(row[2])
 
     # --- parked rows ---------------------------------------------------------------------------
 
@@ -262,10 +291,12 @@ class Loader:
     def _park(self, slice_: Slice, parked: list[quarantine.Parked], watched: list[quarantine.Parked]) -> None:
         fetches = {fetched_at(f.fetch_id) for f in slice_.fetches}
         fresh = sum(p.fetched in fetches for p in parked)
-        if fresh >= _PARKED_AT_LEAST and fresh > self.mapping.max_parked_share * sum(f.rows for f in slice_.fetches):
+        too_many = self.mapping.max_parked_share * sum(f.rows for f in slice_.fetches)
+        if fresh >= _PARKED_AT_LEAST and fresh > too_many and not self.is_plan:
             raise _too_many_parked(self.mapping, parked, sum(f.rows for f in slice_.fetches))
+        discarded: set[str] = set()
         if parked or watched:
-            quarantine.park_rows(
+            discarded = quarantine.park_rows(
                 self.connection,
                 self.entity_id,
                 slice_.partition,
@@ -273,7 +304,7 @@ class Loader:
                 run_id=self.run_id,
                 mapping_version=self.mapping.version,
             )
-        self._note_waiting(parked)
+        self._note_waiting([p for p in parked if p.legacy_key not in discarded])
 
     def _note_waiting(self, parked: list[quarantine.Parked]) -> None:
         """Keeps the report true: a row parked by an earlier slice may have been loaded by this one."""
@@ -287,7 +318,7 @@ class Loader:
 
     # --- remember ------------------------------------------------------------------------------
 
-    def _remember(self, slice_: Slice, staged: _Staged) -> None:
+    def _remember(self, slice_: Slice, staged: Staged) -> None:
         for target, found in ((self.report.warnings, staged.notes), (self.report.rule_violations, staged.violations)):
             for text, rows in found.items():
                 target[text] = target.get(text, 0) + rows
@@ -302,7 +333,7 @@ class Loader:
         runs.move_watermark(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)
 
-    def _shape(self, staged: _Staged) -> Shape:
+    def _shape(self, staged: Staged) -> Shape:
         current, sets = runs.column_sets(self.connection, self.entity_id, self.mapping.columns)
         return Shape(self.mapping, self.table, self.entity_id, current, sets, frozenset(staged.kept))
 

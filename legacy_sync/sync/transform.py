@@ -20,8 +20,8 @@ from legacy_sync.erp.staging import KEY, MODIFIED, ROW, StagedColumn, keep_colum
 from legacy_sync.mapping.model import FieldMapping, Mapping, Rule, TimestampCast
 from legacy_sync.mapping.preflight import default_cast
 from legacy_sync.sources.base import ABSENT, is_json_text
-from legacy_sync.sync.casts import apply_casts, run_chain, to_text
-from legacy_sync.sync.cells import Cells, Refusal, map_unique
+from legacy_sync.sync.casts import apply_casts, run_chain, scalar_text, to_text
+from legacy_sync.sync.cells import Cells, map_unique
 
 KEY_SEPARATOR = "|"
 
@@ -264,11 +264,8 @@ def raw_row(batch: pa.RecordBatch, position: int) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in absent}
 
 
-def _plain_text(text: str) -> str | Refusal | None:
-    value = orjson.loads(text)
-    if value is None or isinstance(value, str):
-        return value
-    return orjson.dumps(value).decode()
+def _plain_text(text: str) -> str | None:
+    return scalar_text(orjson.loads(text))
 
 
 def _first_filled(parts: Iterable[Cells]) -> Cells:

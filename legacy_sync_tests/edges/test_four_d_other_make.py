@@ -6,6 +6,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
@@ -36,7 +37,7 @@ def answering(script: Script, password: str = "", **options: float) -> Iterator[
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            headers = {name.lower(): value for name, value in self.headers.items()}
+            headers = {":path": self.path, **{name.lower(): value for name, value in self.headers.items()}}
             status, more, body = script(unquote(self.path), headers)
             self.send_response_only(status)
             for name, value in {**more, "Content-Length": str(len(body.encode()))}.items():
@@ -74,6 +75,45 @@ def test_order_of_keys_missing_words_and_numeric_keys_do_not_matter():
     assert keys_of(rows) == ["1", "2", "3"]
     assert fetch.report.complete
     assert "this machine's clock" in fetch.report.notes[0]
+
+
+@pytest.mark.parametrize("keys", [(2, 1), ("B", "a")])
+def test_an_order_the_server_ignored_is_noticed(keys):
+    def script(path: str, headers: dict[str, str]) -> Answer:
+        if "$catalog" in path:
+            return orte(path, headers)
+        rows = [{"__KEY": str(key), "ID": key, "__STAMP": 1} for key in keys]
+        return 200, PLAIN, json.dumps({"__COUNT": 2, "__ENTITIES": rows})
+
+    with answering(script) as source, pytest.raises(SourceUntrustworthy, match='not in the order of "ID"'):
+        read_all(source, "Orte")
+
+
+def test_everything_is_percent_encoded_and_nothing_form_encoded():
+    asked = []
+
+    def script(path: str, headers: dict[str, str]) -> Answer:
+        asked.append(headers[":path"])
+        return 200, PLAIN, '{"__COUNT":0,"__ENTITIES":[]}'
+
+    with answering(script) as source:
+        source.probe("Währungen", "Änderung", date(2025, 4, 1))
+    assert asked[-1] == (
+        "/rest/W%C3%A4hrungen?$filter=%22%28%C3%84nderung%20%3E%3D%20%3A1%29%22"
+        "&$params=%27%5B%222025-04-01%22%5D%27&$top=1&$orderby=%22%C3%84nderung%20desc%22"
+    )
+
+
+def test_another_password_is_another_session():
+    def script(path: str, headers: dict[str, str]) -> Answer:
+        return orte(path, headers) if headers["password-4d"] == "richtig" else (401, {}, "")
+
+    with answering(script, password="richtig") as source:
+        url = source.client.where.removeprefix("4D server ")
+        wrong = FourDSource(SimpleAPIClient(url, Credentials("importer", "falsch"), QUICK))
+        assert source.describe()
+        with pytest.raises(SourceRefused, match="refuses the login"):
+            wrong.describe()
 
 
 def test_cookies_of_any_name_are_sent_back():

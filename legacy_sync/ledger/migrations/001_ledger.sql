@@ -48,7 +48,6 @@ create table legacy_sync.binding (
     missing_since timestamptz,
     primary key (entity_id, legacy_key)
 );
-create unique index binding_by_erp_key on legacy_sync.binding (entity_id, erp_key);
 
 -- Before and after of every written row. An insert needs none: its row is binding.base with binding.created_run.
 create table legacy_sync.change (

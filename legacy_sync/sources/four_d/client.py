@@ -216,7 +216,7 @@ class SimpleAPIClient:
         )
 
     def _ask(self, url: str, check: Callable[[object, str], T], where: str, tally: Tally) -> Answer[T]:
-        """One try: log in again where that is needed, at most once, and never take rows a guest session gave."""
+        """One try: log in again where that is needed, at most once, and take no rows of an unproven session."""
         self._session.enter(partial(self._log_in, tally, where))
         before = self._session.logins
         try:
@@ -387,13 +387,13 @@ class _SharedSession:
         return any(map(_is_session_cookie, changed))
 
 
-_sessions: dict[tuple[int, str, str], _SharedSession] = {}
+_sessions: dict[tuple[int, str, Credentials | None], _SharedSession] = {}
 _sessions_lock = threading.Lock()
 
 
 def _session_for(base: str, credentials: Credentials | None) -> _SharedSession:
     """The shared session; a forked process gets its own, since sockets cannot be shared."""
-    name = (os.getpid(), base, credentials.user if credentials else "")
+    name = (os.getpid(), base, credentials)
     with _sessions_lock:
         if name not in _sessions:
             _sessions[name] = _SharedSession(base)

@@ -112,7 +112,7 @@ class Selection:
         if self.after is not None and self.after in keys:
             raise _ignored(self.key, self.after, where)
         bounds = [bound for bound in (self.key_from, self.key_to, self.after) if bound is not None]
-        fold = _order([*keys, *bounds]) if keys and bounds else None
+        fold = order_of([*keys, *bounds]) if keys and bounds else None
         if fold is None:
             return  # only the server's language rules could tell
         lowest, highest = min(keys, key=fold), max(keys, key=fold)
@@ -156,7 +156,7 @@ def writable_name(name: str) -> str:
     )
 
 
-def _order(keys: Sequence[Any]) -> Callable[[Any], Any] | None:
+def order_of(keys: Sequence[Any]) -> Callable[[Any], Any] | None:
     """How the server must order these keys, or None where its collation could differ from any guess."""
     kinds = set(map(type, keys))
     if kinds <= {int, float}:

@@ -112,6 +112,10 @@ class Shape:
         value = self.mapping.target.on_insert.get(column)
         if value is None and column in self.mapping.fields:
             value = self.mapping.fields[column].default
+        return self.literal(column, value)
+
+    def literal(self, column: str, value: object) -> sql.Composed:
+        """A value of the mapping file in the type of the column."""
         type_ = sql.SQL(self.table.columns[column].full_type)
         return sql.SQL("{}::{}").format(sql.Literal(None if value is None else _text(value)), type_)
 

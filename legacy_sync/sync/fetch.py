@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -31,6 +31,8 @@ from legacy_sync.sync.workspace import Workspace
 logger = logging.getLogger(__name__)
 
 _BUFFERED_ROWS = 100_000
+_JOINED_ROWS = 20_000
+_JOINED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ class Stream:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as they come, each batch written to the landing first; once."""
         waiting = done = 0
-        for batch in self.fetch:
+        for batch in joined(self.fetch):
             self._sort(batch)
             done += batch.num_rows
             waiting += batch.num_rows
@@ -221,6 +223,23 @@ class Stream:
         for writer, batches in zip(self.writers, self.waiting, strict=True):
             while batches:
                 writer.write(batches.popleft())
+
+
+def joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches worth the cost per batch; slow sources are not waited for long."""
+    waiting: list[pa.RecordBatch] = []
+    began = time.monotonic()
+    for batch in batches:
+        if waiting and batch.schema != waiting[0].schema:
+            yield pa.concat_batches(waiting)
+            waiting = []
+        waiting.append(batch)
+        if sum(b.num_rows for b in waiting) >= _JOINED_ROWS or time.monotonic() - began > _JOINED_SECONDS:
+            yield pa.concat_batches(waiting)
+            waiting = []
+            began = time.monotonic()
+    if waiting:
+        yield pa.concat_batches(waiting)
 
 
 def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:

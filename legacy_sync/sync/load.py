@@ -14,7 +14,7 @@ import psycopg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legacy_sync.erp import apply, plan
+from legacy_sync.erp import apply, plan, sweep
 from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
@@ -164,6 +164,31 @@ class Loader:
         if cursor and (index := batch.schema.get_field_index(cursor)) >= 0:
             newest = pc.max(cast_dates(Cells(batch.column(index))).values).as_py()
             staged.newest_cursor = max(filter(None, (staged.newest_cursor, newest)), default=None)
+
+    # --- records that are gone -------------------------------------------------------------------
+
+    def sweep(self, fetches: list[LandedFetch]) -> None:
+        """Deals with bound records that a complete fetch of the whole table does not contain, as declared.
+
+        Raises GuardTripped when more are missing than the mapping believes possible; then nothing is marked.
+        """
+        deletes = self.mapping.deletes
+        with self.connection.transaction():
+            missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
+            if missing > max(1, int(bound * deletes.max_share)):
+                raise _too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
+            if missing and deletes.policy == "set":
+                self.report.counts.deleted += sweep.mark_missing_rows(
+                    self.connection, self._shape(Staged()), self.run_id
+                )
+            sweep.note_missing(self.connection, self.entity_id, self.run_id)
+        if missing:
+            self.report.warnings["records that are gone from the legacy table"] = missing
+
+    def _keys(self, fetches: list[LandedFetch]) -> Iterator[str]:
+        for fetch in fetches:
+            for batch in self.landing.read(fetch):
+                yield from self.transform.keys(batch)
 
     # --- decide and write ----------------------------------------------------------------------
 
@@ -354,6 +379,15 @@ def _add_links(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]
         mine = total.setdefault(column, {})
         for name, rows in numbers.items():
             mine[name] = mine.get(name, 0) + rows
+
+
+def _too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[str]) -> GuardTripped:
+    return GuardTripped(
+        f"{missing:,} of {bound:,} known records are gone from the legacy table, for example {', '.join(sample)}",
+        where=f"load of {mapping.entity}; its rows were loaded, none was marked as deleted",
+        next_step=f"look at the table {mapping.source.table} in 4D; if this is right, raise deletes.max_share"
+        f" (now {mapping.deletes.max_share}) in the mapping and run again with --full",
+    )
 
 
 def _too_many_parked(mapping: Mapping, parked: list[quarantine.Parked], rows: int) -> GuardTripped:

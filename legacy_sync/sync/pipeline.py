@@ -188,6 +188,10 @@ def _as_batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 
 
 def _finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
+    whole = _whole_table(loader.mapping, slices)
+    if whole and loader.mapping.deletes.policy != "ignore":
+        with translated(f"load of {loader.mapping.entity}, records that are gone"):
+            loader.sweep(whole)
     report = loader.report
     report.partitions = tuple(s.partition for s in slices)
     report.outcome = "succeeded_with_parked" if report.counts.parked else "succeeded"
@@ -210,6 +214,18 @@ def _finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
         c.conflicts,
         report.run_id,
     )
+
+
+def _whole_table(mapping: Mapping, slices: list[Slice]) -> list[LandedFetch]:
+    """The loaded fetches, if together they claim to have read every row of the table in one go; else nothing.
+
+    Only such a claim makes the absence of a record evidence that it is gone.
+    """
+    firsts = [s.fetches[0] for s in slices if s.fetches and s.fetches[0].mode == "full" and s.fetches[0].complete]
+    windows = {w.partition for w in list_windows(mapping, today_of(mapping, datetime.now(UTC)))}
+    if {f.partition for f in firsts} != windows or len({f.server_time for f in firsts}) != 1:
+        return []
+    return [f for s in slices for f in s.fetches]
 
 
 class _Noted:

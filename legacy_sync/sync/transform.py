@@ -86,13 +86,20 @@ class Transform:
         columns |= self._masks(keep, work.rows)
         return self._finish(work, columns, frozenset(keep))
 
+    def keys(self, batch: pa.RecordBatch) -> list[str]:
+        """The legacy keys of a landed batch; records without one are left out."""
+        return [key for key in self._joined_key(_Batch(batch)).to_pylist() if key]
+
     def _keys(self, work: _Batch) -> pa.Array:
-        parts = [pc.utf8_trim_whitespace(to_text(work.attribute(name).values)) for name in self.mapping.source.key]
-        keys = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
+        keys = self._joined_key(work)
         missing = pc.or_(pc.is_null(keys), pc.equal(pc.fill_null(keys, ""), ""))
         work.keys = keys
         work.park(missing, "no_key", "/".join(self.mapping.source.key), None, "the record has no key")
         return keys
+
+    def _joined_key(self, work: _Batch) -> pa.Array:
+        parts = [pc.utf8_trim_whitespace(to_text(work.attribute(name).values)) for name in self.mapping.source.key]
+        return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
 
     def _modified(self, work: _Batch) -> pa.Array:
         cells = work.attribute(self.mapping.conflicts.legacy_modified)

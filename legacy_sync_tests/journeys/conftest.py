@@ -1,0 +1,29 @@
+"""What every journey may start from: an empty old database, or one with sample rows."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_setup import bare_cli, cli
+from journey_setup import Journey, empty_store
+
+from legacy_sync.demo.four_d_server import FourDServer
+
+__all__ = ["bare_cli", "cli", "journey", "sample_journey"]
+
+
+@pytest.fixture
+def journey(erp_url: str, tmp_path: Path) -> Iterator[Journey]:
+    """Both ends without rows; each table is one partition."""
+    with FourDServer(empty_store()) as server:
+        journey = Journey(server, erp_url, tmp_path)
+        yield journey
+        journey.close()
+
+
+@pytest.fixture
+def sample_journey(four_d: FourDServer, erp_url: str, tmp_path: Path) -> Iterator[Journey]:
+    """The sample rows of the demo, as spoilt as in real life, and an empty ERP."""
+    journey = Journey(four_d, erp_url, tmp_path)
+    yield journey
+    journey.close()

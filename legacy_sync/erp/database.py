@@ -23,7 +23,8 @@ _SESSION = (
     "set client_min_messages = warning",
     "set lock_timeout = '30s'",
     "set idle_in_transaction_session_timeout = '10min'",
-    "set work_mem = '64MB'",
+    "set work_mem = '128MB'",
+    "set default_statistics_target = 10",  # for our temporary tables only
     "set temp_buffers = '32MB'",
 )
 _BUSY = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable, pg.QueryCanceled, pg.TooManyConnections)

@@ -46,8 +46,6 @@ def classify(connection: psycopg.Connection, shape: Shape) -> None:
             agreed=agreed,
         )
     )
-    connection.execute("create index on ls_plan (_row)")
-    connection.execute("analyze ls_plan")
 
 
 def count_decisions(connection: psycopg.Connection) -> dict[str, int]:
@@ -60,6 +58,9 @@ def count_decisions(connection: psycopg.Connection) -> dict[str, int]:
 
 def drop_older(connection: psycopg.Connection, shape: Shape, fetched: list[int]) -> int:
     """Forgets staged copies read before the copy that was taken in or parked last; returns how many."""
+    newest = connection.execute("select newest from legacy_sync.entity where id = %s", [shape.entity_id]).fetchone()
+    if newest and min(fetched) >= newest[0]:
+        return 0
     values = {"entity": shape.entity_id, "fetched": fetched}
     bound = connection.execute(
         "delete from ls_stage s using legacy_sync.binding b"
@@ -252,10 +253,22 @@ def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex
         predicate=_qualified(index, shape),
         list=sql.Literal(list(index.columns)),
     )
-    parked = park_staged(connection, inside) + park_staged(connection, against)
+    parked = park_staged(connection, inside) if _may_be_double(connection, shape, index) else 0
+    parked += park_staged(connection, against)
     if parked:
         forget_parked(connection, PLAN, CELL)
     return parked
+
+
+def _may_be_double(connection: psycopg.Connection, shape: Shape, index: UniqueIndex) -> bool:
+    """A cheap first look at the staged values alone."""
+    if any(c not in shape.columns or c in shape.kept for c in index.columns):
+        return True
+    names = sql.SQL(", ").join(map(sql.Identifier, index.columns))
+    row = connection.execute(
+        sql.SQL("select exists (select from ls_stage group by {} having count(*) > 1)").format(names)
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _qualified(index: UniqueIndex, shape: Shape) -> sql.Composed:

@@ -99,8 +99,9 @@ def park_rows(
 
 
 _CREATE = """
+drop table if exists ls_quarantine;
 create temp table ls_quarantine (legacy_key text, reason text, column_name text, value text, message text,
-  row json, fetched bigint, status text) on commit drop
+  row json, fetched bigint, status text)
 """
 _DROP_DISCARDED = """
 delete from ls_quarantine n using legacy_sync.quarantine q

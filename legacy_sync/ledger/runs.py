@@ -136,6 +136,22 @@ def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str 
     )
 
 
+def note_newest(connection: psycopg.Connection, entity_id: int, fetched: int) -> None:
+    """Remembers when the newest rows taken in were fetched. Belongs into the transaction of the rows."""
+    connection.execute(
+        "update legacy_sync.entity set newest = %(fetched)s where id = %(entity)s and newest < %(fetched)s",
+        {"fetched": fetched, "entity": entity_id},
+    )
+
+
+def has_bindings(connection: psycopg.Connection, entity_id: int) -> bool:
+    """Whether any legacy record of the entity is bound to an ERP row."""
+    row = connection.execute(
+        "select exists (select from legacy_sync.binding where entity_id = %s)", [entity_id]
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def count_bindings(connection: psycopg.Connection, entity_id: int) -> int:
     """How many legacy records of the entity are bound to ERP rows."""
     row = connection.execute("select count(*) from legacy_sync.binding where entity_id = %s", [entity_id]).fetchone()

@@ -37,12 +37,13 @@ _JOINED_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class FetchWork:
-    """What has to be fetched for one legacy table; `bound` records of it are known from earlier runs."""
+    """What has to be fetched for one legacy table."""
 
     mapping: Mapping
     plans: tuple[FetchPlan, ...]
     is_whole_table: bool
-    bound: int
+    is_first: bool
+    """nothing was ever taken in from this table"""
 
     @property
     def mode(self) -> str:
@@ -62,17 +63,22 @@ def plan_work(workspace: Workspace, mapping: Mapping, partitions: Sequence[str] 
     The mapping furthest behind decides where several read the same table.
     """
     today = today_of(mapping, datetime.now(UTC))
-    readers = [
+    readers = _readers(workspace, mapping)
+    with workspace.erp() as connection:
+        ids = [runs.get_entity_id(connection, m.entity) for m in readers]
+        marks = [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
+        is_first = not any(marks) and not any(runs.has_bindings(connection, i) for i in ids)
+    plans = plan_fetches(mapping, marks, partitions, full=full, today=today)
+    return FetchWork(mapping, tuple(plans), covers_whole_table(mapping, plans, today), is_first)
+
+
+def _readers(workspace: Workspace, mapping: Mapping) -> list[Mapping]:
+    """All mappings that share the landed rows of this one."""
+    return [
         m
         for m in workspace.project.mappings.values()
         if (m.source, m.partitions) == (mapping.source, mapping.partitions)
     ]
-    with workspace.erp() as connection:
-        ids = [runs.get_entity_id(connection, m.entity) for m in readers]
-        marks = [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
-        bound = max(runs.count_bindings(connection, i) for i in ids)
-    plans = plan_fetches(mapping, marks, partitions, full=full, today=today)
-    return FetchWork(mapping, tuple(plans), covers_whole_table(mapping, plans, today), bound)
 
 
 def fetch_table(
@@ -125,6 +131,7 @@ class Stream:
         self.work = work
         self.plan = plan
         self.summary = summary
+        self.workspace = workspace
         self.landing = workspace.landing
         self.fetch = workspace.source(work.mapping.source.type).fetch(_scope(work.mapping, plan))
         self.pace = Pace(f"legacy/{work.mapping.source.table}: fetch", "fetch", progress)
@@ -167,8 +174,8 @@ class Stream:
     def commit(self) -> list[LandedFetch]:
         """Makes the fetch visible, all partitions of it; raises GuardTripped for an answer that cannot be true."""
         report = self.fetch.report
-        if self.work.is_whole_table and self.work.bound and not self.summary.rows + report.rows:
-            raise _empty_answer(self.work)
+        if self.work.is_whole_table and not self.summary.rows + report.rows:
+            _refuse_empty_answer(self.workspace, self.work.mapping)
         self._flush()
         landed = [
             writer.commit(
@@ -255,12 +262,17 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
     )
 
 
-def _empty_answer(work: FetchWork) -> GuardTripped:
-    return GuardTripped(
-        f'legacy table "{work.mapping.source.table}" answered no rows, but {work.bound:,} were loaded before',
-        where=f"fetch of {work.mapping.source.table}; nothing was landed",
-        next_step="look at the table in 4D and at the rights of the API user, then run again",
-    )
+def _refuse_empty_answer(workspace: Workspace, mapping: Mapping) -> None:
+    """An empty table is believed only if it was always empty."""
+    with workspace.erp() as connection:
+        ids = [runs.get_entity_id(connection, m.entity) for m in _readers(workspace, mapping)]
+        bound = max(runs.count_bindings(connection, i) for i in ids)
+    if bound:
+        raise GuardTripped(
+            f'legacy table "{mapping.source.table}" answered no rows, but {bound:,} were loaded before',
+            where=f"fetch of {mapping.source.table}; nothing was landed",
+            next_step="look at the table in 4D and at the rights of the API user, then run again",
+        )
 
 
 def _span(partitions: Sequence[str]) -> str:

@@ -1,45 +1,34 @@
-"""How does one landed partition get into the ERP? Stage, plan, apply and remember, in one transaction."""
+"""How does one partition get into the ERP? Stage, plan, apply and remember, in one transaction."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import psycopg
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from legacy_sync.erp import apply, plan, sweep
 from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
-from legacy_sync.erp.staging import STAGE, copy_batch, create_stage, drop_superseded, encode, forget_parked
+from legacy_sync.erp.staging import STAGE, copy_batch, create_stage, drop_superseded, forget_parked
 from legacy_sync.errors import GuardTripped
 from legacy_sync.ledger import conflicts, quarantine, runs
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import LandedFetch, Landing
-from legacy_sync.sync.casts import cast_dates
-from legacy_sync.sync.cells import Cells
+from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, ParkedSample, RunReport
-from legacy_sync.sync.transform import Transform, Transformed, raw_row
+from legacy_sync.sync.transform import Transform
 
-_ROWS_PER_FETCH = 1 << 32
 _PARKED_AT_LEAST = 20
 _SAMPLE = 50
-
-
-@dataclass(frozen=True)
-class Batches:
-    """Rows that were read from the source at one time (microseconds since 1970)."""
-
-    fetched: int
-    read: Callable[[], Iterator[pa.RecordBatch]]
 
 
 @dataclass
@@ -53,23 +42,6 @@ class Slice:
     fetches: list[LandedFetch]
     replays: list[Batches]
     retried: int = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is no row to load."""
-        return not self.replays and not any(f.rows for f in self.fetches)
-
-
-@dataclass
-class Staged:
-    """What was seen while the rows were converted."""
-
-    rows: int = 0
-    parked: list[quarantine.Parked] = field(default_factory=list)
-    kept: set[str] = field(default_factory=set)
-    notes: dict[str, int] = field(default_factory=dict)
-    violations: dict[str, int] = field(default_factory=dict)
-    newest_cursor: date | None = None
 
 
 class Loader:
@@ -104,125 +76,68 @@ class Loader:
 
     def load(self, slice_: Slice, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
         """Brings one slice into the ERP."""
-        sources = [*slice_.replays, *(self.landed(f) for f in slice_.fetches)]
-        staged = Staged() if slice_.is_empty else self.stage(sources, on_rows)
-        return self.write(slice_, sources, staged)
+        landed = [Batches(fetched_at(f.fetch_id), partial(self.landing.read, f)) for f in slice_.fetches if f.rows]
+        with self.connection.transaction():
+            return self._load(slice_, [*slice_.replays, *landed], on_rows)
 
-    def landed(self, fetch: LandedFetch) -> Batches:
-        """The rows of a committed fetch."""
-        return Batches(fetched_at(fetch.fetch_id), lambda: self.landing.read(fetch))
+    def load_stream(self, partition: str, rows: Batches, commit: Callable[[], list[LandedFetch]]) -> Slice:
+        """Brings rows into the ERP while they are being fetched; `commit` ends the fetch before anything is committed.
 
-    # --- stage ---------------------------------------------------------------------------------
-
-    def stage(self, sources: list[Batches], on_rows: Callable[[int], None] = lambda _: None) -> Staged:
-        """Converts rows and copies them into temporary tables; touches nothing of the ERP and holds no lock in it."""
-        began = time.monotonic()
-        columns = self.transform.staged_columns
-        names = [c.name for c in columns if c.copied]
-        create_stage(self.connection, columns)
-        staged = Staged()
-        for part in prefetch(self._convert(sources, staged)):
-            copy_batch(self.connection, names, part)
-            on_rows(staged.rows)
-        if len(sources) > 1:
-            drop_superseded(self.connection)
-            self._settle_parked(sources, staged)
-        self.connection.execute("analyze ls_stage (_row, _key)")
-        self._spend("stage", began)
-        return staged
-
-    def _settle_parked(self, sources: list[Batches], staged: Staged) -> None:
-        """Of a refused and a usable copy of one record the newer one counts."""
-        refused = {p.legacy_key: p.fetched for p in staged.parked}
-        rows = self.connection.execute(
-            "select _key, _row from ls_stage where _key = any(%s)", [list(refused)]
-        ).fetchall()
-        usable = {key: (sources[row // _ROWS_PER_FETCH].fetched, row) for key, row in rows}
-        outdated = [row for key, (fetched, row) in usable.items() if fetched < refused[key]]
-        self.connection.execute("delete from ls_stage where _row = any(%s)", [outdated])
-        staged.parked = [p for p in staged.parked if usable.get(p.legacy_key, (0, 0))[0] <= p.fetched]
-
-    def _convert(self, sources: list[Batches], staged: Staged) -> Iterator[memoryview]:
-        for number, source in enumerate(sources):
-            row = number * _ROWS_PER_FETCH
-            for batch in source.read():
-                result = self.transform.apply(batch, row)
-                self._collect(batch, result, staged, source.fetched)
-                row += batch.num_rows
-                yield encode(result.staged)
-
-    def _collect(self, batch: pa.RecordBatch, result: Transformed, staged: Staged, fetched: int) -> None:
-        staged.rows += batch.num_rows
-        staged.kept |= result.kept
-        for target, found in ((staged.notes, result.notes), (staged.violations, result.violations)):
-            for text, rows in found.items():
-                target[text] = target.get(text, 0) + rows
-        for p in result.parked:
-            raw = raw_row(batch, p.position)
-            staged.parked.append(quarantine.Parked(p.legacy_key, p.reason, p.column, p.value, p.message, raw, fetched))
-        cursor = self.mapping.source.cursor
-        if cursor and (index := batch.schema.get_field_index(cursor)) >= 0:
-            newest = pc.max(cast_dates(Cells(batch.column(index))).values).as_py()
-            staged.newest_cursor = max(filter(None, (staged.newest_cursor, newest)), default=None)
-
-    # --- records that are gone -------------------------------------------------------------------
-
-    def sweep(self, fetches: list[LandedFetch]) -> None:
-        """Deals with bound records that a complete fetch of the whole table does not contain, as declared.
-
-        Raises GuardTripped when more are missing than the mapping believes possible; then nothing is marked.
+        ERP rows stay locked until then, so this is only for entities that have no row in the ERP yet.
         """
-        deletes = self.mapping.deletes
         with self.connection.transaction():
-            missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
-            if missing > max(1, int(bound * deletes.max_share)):
-                raise _too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
-            if missing and deletes.policy == "set":
-                self.report.counts.deleted += sweep.mark_missing_rows(
-                    self.connection, self._shape(Staged()), self.run_id
-                )
-            sweep.note_missing(self.connection, self.entity_id, self.run_id)
-        if missing:
-            self.report.warnings["records that are gone from the legacy table"] = missing
+            slice_ = Slice(partition, [], [])
+            self._load(slice_, [rows], lambda _: None, lambda: slice_.fetches.extend(commit()))
+        return slice_
 
-    def _keys(self, fetches: list[LandedFetch]) -> Iterator[str]:
-        for fetch in fetches:
-            for batch in self.landing.read(fetch):
-                yield from self.transform.keys(batch)
+    def _load(
+        self,
+        slice_: Slice,
+        sources: list[Batches],
+        on_rows: Callable[[int], None],
+        when_read: Callable[[], None] = lambda: None,
+    ) -> Counts:
+        total = Counts(retried=slice_.retried)
+        done, newest = 0, None
+        for chunk in prefetch(chunks_of(self.transform, sources)):
+            total.add(self._load_chunk(slice_, chunk))
+            done += chunk.rows
+            newest = max(filter(None, (newest, chunk.newest_cursor)), default=None)
+            on_rows(done)
+        when_read()
+        total.read = sum(f.rows for f in slice_.fetches)
+        self._refuse_too_many_parked(total)
+        self.report.counts.add(total)
+        if slice_.fetches:
+            self.report.counts_by_partition.setdefault(slice_.partition, Counts()).add(total)
+        self._remember(slice_, newest)
+        return total
 
-    # --- decide and write ----------------------------------------------------------------------
+    # --- one chunk: stage, plan, apply -----------------------------------------------------------
 
-    def write(self, slice_: Slice, sources: list[Batches], staged: Staged) -> Counts:
-        """Decides and writes what is staged, with everything the ledger has to say of it, in one transaction."""
-        with self.connection.transaction():
-            counts = Counts() if slice_.is_empty else self._decide_and_write(slice_, sources, staged)
-            self.report.counts.add(counts)
-            self.report.counts_by_partition.setdefault(slice_.partition, Counts()).add(counts)
-            self._remember(slice_, staged)
-        return counts
-
-    def _decide_and_write(self, slice_: Slice, sources: list[Batches], staged: Staged) -> Counts:
+    def _load_chunk(self, slice_: Slice, chunk: Chunk) -> Counts:
         began = time.monotonic()
-        shape = self._shape(staged)
-        fetched = [s.fetched for s in sources]
-        older = plan.drop_older(self.connection, shape, fetched)
-        _add_links(self.report.links, resolve_references(self.connection, shape))
+        self._stage(chunk)
+        began = self._spend("stage", began)
+        shape = self._shape(chunk.kept)
+        older = plan.drop_older(self.connection, shape, chunk.fetched)
+        links = resolve_references(self.connection, shape)
+        if not slice_.replays:
+            _add_links(self.report.links, links)
         decided = self._plan(shape)
         began = self._spend("plan", began)
-        decided = self._write_rows(shape, fetched, decided)
+        decided = self._write_rows(shape, chunk.fetched, decided)
         forget_parked(self.connection, STAGE)
         backfilled = apply.backfill_parents(self.connection, shape, self.run_id)
         found = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
-        parked = staged.parked + self._parked_in_sql(sources)
         replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
         waiting_before = len(self.waiting)
-        self._park(slice_, parked, self._second_choices(sources))
+        self._park(slice_.partition, chunk)
         usable, updated, kept = self._numbers()
         new, adopted = decided.get("new", 0), decided.get("adopt", 0)
+        self._sum_up(chunk)
         self._spend("apply", began)
         return Counts(
-            read=sum(f.rows for f in slice_.fetches),
-            retried=slice_.retried,
             inserted=new,
             updated=updated,
             adopted=adopted,
@@ -233,6 +148,27 @@ class Loader:
             backfilled=backfilled,
             kept=kept,
         )
+
+    def _stage(self, chunk: Chunk) -> None:
+        columns = self.transform.staged_columns
+        create_stage(self.connection, columns)
+        for part in chunk.encoded:
+            copy_batch(self.connection, [c.name for c in columns if c.copied], part)
+        if len(chunk.fetched) > 1:
+            drop_superseded(self.connection)
+            self._settle_parked(chunk)
+        self.connection.execute("analyze ls_stage (_row, _key)")
+
+    def _settle_parked(self, chunk: Chunk) -> None:
+        """Of a refused and a usable copy of one record the newer one counts."""
+        refused = {p.legacy_key: p.fetched for p in chunk.parked}
+        rows = self.connection.execute(
+            "select _key, _row from ls_stage where _key = any(%s)", [list(refused)]
+        ).fetchall()
+        usable = {key: (chunk.fetched_of(row), row) for key, row in rows}
+        outdated = [row for key, (fetched, row) in usable.items() if fetched < refused[key]]
+        self.connection.execute("delete from ls_stage where _row = any(%s)", [outdated])
+        chunk.parked = [p for p in chunk.parked if usable.get(p.legacy_key, (0, 0))[0] <= p.fetched]
 
     def _plan(self, shape: Shape) -> dict[str, int]:
         """Decides every row; returns how many rows have which decision."""
@@ -278,94 +214,107 @@ class Loader:
 
     # --- parked rows ---------------------------------------------------------------------------
 
-    def _parked_in_sql(self, sources: list[Batches]) -> list[quarantine.Parked]:
-        """The rows the plan or the database refused, with their raw records."""
-        rows = self.connection.execute(
+    def _park(self, partition: str, chunk: Chunk) -> None:
+        """Parks what did not cast, what the plan or the database refused, and watches links by a second choice."""
+        refused = self.connection.execute(
             "select _row, _key, reason, column_name, value, message from ls_parked order by _row"
         ).fetchall()
-        return self._with_records(sources, rows, "open")
-
-    def _second_choices(self, sources: list[Batches]) -> list[quarantine.Parked]:
-        """The rows that were linked although a better alternative of the reference may still arrive."""
-        rows = self.connection.execute(
+        watched = self.connection.execute(
             "select w._row, w._key, 'second_choice', w.column_name, w.value,"
             " format('%s: linked by another column, since no row for \"%s\" is there yet', w.column_name, w.value)"
             " from ls_second_choice w where exists (select 1 from ls_stage s where s._row = w._row) order by w._row"
         ).fetchall()
-        return self._with_records(sources, rows, "watching")
-
-    def _with_records(
-        self, sources: list[Batches], rows: list[tuple[Any, ...]], status: str
-    ) -> list[quarantine.Parked]:
-        """Adds the raw records, read again from where they came."""
-        wanted: dict[int, dict[int, tuple[Any, ...]]] = {}
-        for row, *rest in rows:
-            wanted.setdefault(row // _ROWS_PER_FETCH, {})[row % _ROWS_PER_FETCH] = tuple(rest)
-        found: list[quarantine.Parked] = []
-        for number, places in wanted.items():
-            first = 0
-            for batch in sources[number].read():
-                for place in [p for p in places if first <= p < first + batch.num_rows]:
-                    key, reason, column, value, message = places[place]
-                    raw = raw_row(batch, place - first)
-                    fetched = sources[number].fetched
-                    found.append(quarantine.Parked(key, reason, column, value, message, raw, fetched, status))
-                first += batch.num_rows
-        return found
-
-    def _park(self, slice_: Slice, parked: list[quarantine.Parked], watched: list[quarantine.Parked]) -> None:
-        fetches = {fetched_at(f.fetch_id) for f in slice_.fetches}
-        fresh = sum(p.fetched in fetches for p in parked)
-        too_many = self.mapping.max_parked_share * sum(f.rows for f in slice_.fetches)
-        if fresh >= _PARKED_AT_LEAST and fresh > too_many and not self.is_plan:
-            raise _too_many_parked(self.mapping, parked, sum(f.rows for f in slice_.fetches))
+        parked = chunk.parked + [_with_record(chunk, row, "open") for row in refused]
         discarded: set[str] = set()
         if parked or watched:
             discarded = quarantine.park_rows(
                 self.connection,
                 self.entity_id,
-                slice_.partition,
-                parked + watched,
+                partition,
+                parked + [_with_record(chunk, row, "watching") for row in watched],
                 run_id=self.run_id,
                 mapping_version=self.mapping.version,
             )
         self._note_waiting([p for p in parked if p.legacy_key not in discarded])
 
     def _note_waiting(self, parked: list[quarantine.Parked]) -> None:
-        """Keeps the report true: a row parked by an earlier slice may have been loaded by this one."""
-        rows = self.connection.execute("select _key from ls_stage where _key = any(%s)", [list(self.waiting)])
-        for (key,) in rows.fetchall():
-            del self.waiting[key]
+        """Keeps the report true: a row parked by an earlier chunk may have been loaded by this one."""
+        if self.waiting:
+            rows = self.connection.execute("select _key from ls_stage where _key = any(%s)", [list(self.waiting)])
+            for (key,) in rows.fetchall():
+                del self.waiting[key]
         for p in parked:
             self.waiting[p.legacy_key] = ParkedSample(p.legacy_key, p.reason, p.column, p.value, p.message)
         self.report.parked_by_reason = dict(Counter(p.reason for p in self.waiting.values()).most_common())
         self.report.parked_sample = list(islice(self.waiting.values(), _SAMPLE))
 
+    def _refuse_too_many_parked(self, counts: Counts) -> None:
+        """Raises GuardTripped, so that the transaction rolls back, when too few of the rows read can be used."""
+        too_many = self.mapping.max_parked_share * counts.read
+        if counts.read and counts.parked >= _PARKED_AT_LEAST and counts.parked > too_many and not self.is_plan:
+            raise _too_many_parked(self.mapping, counts, self.waiting)
+
+    # --- records that are gone -------------------------------------------------------------------
+
+    def sweep(self, fetches: list[LandedFetch]) -> None:
+        """Deals with bound records that a complete fetch of the whole table does not contain, as declared.
+
+        Raises GuardTripped when more are missing than the mapping believes possible; then nothing is marked.
+        """
+        deletes = self.mapping.deletes
+        with self.connection.transaction():
+            missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
+            if missing > max(1, int(bound * deletes.max_share)):
+                raise _too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
+            if missing and deletes.policy == "set":
+                shape = self._shape(set())
+                self.report.counts.deleted += sweep.mark_missing_rows(self.connection, shape, self.run_id)
+            sweep.note_missing(self.connection, self.entity_id, self.run_id)
+        if missing:
+            self.report.warnings["records that are gone from the legacy table"] = missing
+
+    def _keys(self, fetches: list[LandedFetch]) -> Iterator[str]:
+        for fetch in fetches:
+            for batch in self.landing.read(fetch):
+                yield from self.transform.keys(batch)
+
     # --- remember ------------------------------------------------------------------------------
 
-    def _remember(self, slice_: Slice, staged: Staged) -> None:
-        for target, found in ((self.report.warnings, staged.notes), (self.report.rule_violations, staged.violations)):
+    def _sum_up(self, chunk: Chunk) -> None:
+        for target, found in (
+            (self.report.warnings, chunk.notes),
+            (self.report.rule_violations, chunk.violations),
+        ):
             for text, rows in found.items():
                 target[text] = target.get(text, 0) + rows
+
+    def _remember(self, slice_: Slice, newest_cursor: date | None) -> None:
         if not slice_.fetches:
             return
         fetch_ids = [f.fetch_id for f in slice_.fetches]
+        runs.note_newest(self.connection, self.entity_id, max(map(fetched_at, fetch_ids)))
         runs.remember_fetches(self.connection, self.entity_id, slice_.partition, fetch_ids, self.run_id)
-        value = staged.newest_cursor
+        value = newest_cursor
         if value:  # a cursor ahead of the server's own clock must not hide later changes
             value = min(value, max(f.server_time for f in slice_.fetches).date())
         mark = value.isoformat() if value else None
         runs.move_watermark(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)
 
-    def _shape(self, staged: Staged) -> Shape:
+    def _shape(self, kept: set[str]) -> Shape:
         current, sets = runs.column_sets(self.connection, self.entity_id, self.mapping.columns)
-        return Shape(self.mapping, self.table, self.entity_id, current, sets, frozenset(staged.kept))
+        return Shape(self.mapping, self.table, self.entity_id, current, sets, frozenset(kept))
 
     def _spend(self, stage: str, began: float) -> float:
         now = time.monotonic()
         self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + now - began
         return now
+
+
+def _with_record(chunk: Chunk, row: tuple[Any, ...], status: str) -> quarantine.Parked:
+    number, key, reason, column, value, message = row
+    record, fetched = chunk.record_of(number), chunk.fetched_of(number)
+    return quarantine.Parked(key, reason, column, value, message, record, fetched, status)
 
 
 def fetched_at(fetch_id: str) -> int:
@@ -390,10 +339,11 @@ def _too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[s
     )
 
 
-def _too_many_parked(mapping: Mapping, parked: list[quarantine.Parked], rows: int) -> GuardTripped:
-    reasons = sorted({p.reason for p in parked})
+def _too_many_parked(mapping: Mapping, counts: Counts, waiting: dict[str, ParkedSample]) -> GuardTripped:
+    reasons = sorted({p.reason for p in waiting.values()})
+    example = next(iter(waiting.values())).message
     return GuardTripped(
-        f"{len(parked)} of {rows} rows cannot be used ({', '.join(reasons)}), for example {parked[0].message}",
+        f"{counts.parked} of {counts.read} rows cannot be used ({', '.join(reasons)}), for example {example}",
         where=f"load of {mapping.entity}; nothing was written",
         next_step=f"look at the mapping and at the legacy table {mapping.source.table};"
         f" if this is right, raise max_parked_share (now {mapping.max_parked_share}) in the mapping",

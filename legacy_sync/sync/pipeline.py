@@ -23,9 +23,11 @@ from legacy_sync.ledger import quarantine, runs
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sources.landing import LandedFetch
+from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, plan_work, say_fetched
-from legacy_sync.sync.load import Batches, Loader, Slice, fetched_at
+from legacy_sync.sync.load import Loader, Slice, fetched_at
 from legacy_sync.sync.pace import Pace
+from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
 from legacy_sync.sync.windows import list_windows, today_of
 from legacy_sync.sync.workspace import Workspace, open_workspace, preflight, require_table
@@ -267,12 +269,12 @@ def run_entity(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> RunReport:
-    """Fetches and loads one entity; a single partition is staged while it is still being fetched."""
+    """Fetches and loads one entity."""
     if dry_run:
         return next(plan_entities(workspace, [mapping], partitions, full=full, progress=progress))
     work = plan_work(workspace, mapping, partitions, full=full)
-    if work.only_partition is not None:
-        return _run_streaming(workspace, work, full=full, progress=progress)
+    if work.only_partition is not None and work.is_first:
+        return _run_first(workspace, work, work.only_partition, full=full, progress=progress)
     fetched = land(workspace, work, progress)
     chosen = fetched.partitions if partitions is not None else None
     return _with_fetch(load_entity(workspace, mapping, chosen, progress=progress), fetched)
@@ -305,32 +307,25 @@ def _nothing(_partition: str, _counts: Counts) -> None:
     """Nobody waits for the commits of a plan."""
 
 
-def _run_streaming(workspace: Workspace, work: FetchWork, *, full: bool, progress: Progress | None) -> RunReport:
-    """The ERP hears of the rows only when the fetch is complete: until then they lie in temporary tables."""
-    with _loading(workspace, work.mapping, full=full, dry_run=False) as loader:
-        if not full and _slices(workspace, loader, None, full=False):
-            fetched = land(workspace, work, progress)  # rows landed earlier count together with the new ones
-            slices = _slices(workspace, loader, None, full=False)
-            _load_slices(loader, slices, progress, _nothing)
-        else:
-            fetched, slices = _stream(workspace, work, loader, progress)
-        _finish(workspace, loader, slices)
-    return _with_fetch(loader.report, fetched)
+def _run_first(
+    workspace: Workspace, work: FetchWork, partition: str, *, full: bool, progress: Progress | None
+) -> RunReport:
+    """The first import of an entity with one partition: rows go into an open transaction while they are fetched.
 
-
-def _stream(
-    workspace: Workspace, work: FetchWork, loader: Loader, progress: Progress | None
-) -> tuple[FetchSummary, list[Slice]]:
+    It commits when the fetch has proved complete, or not at all.
+    """
     fetched = FetchSummary(work.mapping.source.table, mode=work.mode)
-    with Stream(workspace, work, work.plans[0], fetched, progress) as stream:
-        staged = loader.stage([Batches(fetched_at(stream.fetch_ids[0]), stream.batches)])
-        landed = stream.commit()
-    say_fetched(fetched)
-    slice_ = Slice(landed[0].partition, landed, [])
-    with translated(f"load of {work.mapping.entity}, partition {slice_.partition}"):
-        loader.write(slice_, [loader.landed(f) for f in landed], staged)
-        _replay(loader)
-    return fetched, [slice_]
+    with _loading(workspace, work.mapping, full=full, dry_run=False) as loader:
+        with (
+            translated(f"load of {work.mapping.entity}, partition {partition}"),
+            Stream(workspace, work, work.plans[0], fetched, progress) as stream,
+        ):
+            rows = Batches(fetched_at(stream.fetch_ids[0]), partial(prefetch, stream.batches()))
+            slice_ = loader.load_stream(partition, rows, stream.commit)
+            say_fetched(fetched)
+            _replay(loader)
+        _finish(workspace, loader, [slice_])
+    return _with_fetch(loader.report, fetched)
 
 
 def _with_fetch(report: RunReport, fetched: FetchSummary) -> RunReport:

@@ -3,6 +3,7 @@
 create table legacy_sync.entity (
     id         integer generated always as identity primary key,
     name       text not null unique,
+    newest     bigint not null default 0, -- when the newest rows taken in were fetched, microseconds since 1970
     created_at timestamptz not null default now()
 );
 

@@ -1,0 +1,261 @@
+"""Which assets does a mapping become, and what happens when they are materialised?
+
+`legacy/<Table>` lands what 4D says; `erp/<entity>` loads what is landed. Both take one partition, a range
+or, for unpartitioned tables, none. The work is done by `sync/pipeline.py`; here it is only named and shown.
+"""
+
+import logging
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from legacy_sync.erp.catalog import ErpTable
+from legacy_sync.errors import SessionLimitReached, SourceUnavailable
+from legacy_sync.mapping.model import Mapping as EntityMapping
+from legacy_sync.mapping.model import NoPartitions
+from legacy_sync.orchestration import metadata as shown
+from legacy_sync.orchestration.checks import read_standing, results_of, specs_of
+from legacy_sync.orchestration.failures import Retries, told_to_dagster
+from legacy_sync.orchestration.layout import Layout, Table, erp_key
+from legacy_sync.orchestration.partitions import build_dependency
+from legacy_sync.orchestration.progress import logged_to_dagster
+from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
+from legacy_sync.settings import Settings
+from legacy_sync.sync.pipeline import Workspace, fetch_table, load_entity, preflight, require_table
+from legacy_sync.sync.report import Counts, FetchSummary, RunReport
+from legacy_sync.sync.windows import ALL
+
+logger = logging.getLogger(__name__)
+
+OWNERS = ("team:erp",)
+
+
+class FetchConfig(dg.Config):
+    """What to fetch."""
+
+    full: bool = Field(default=False, description="fetch all rows of the partitions, not only those that changed")
+
+
+class LoadConfig(dg.Config):
+    """What to load."""
+
+    full: bool = Field(default=False, description="take everything since the newest full fetch again")
+
+
+def build_assets(layout: Layout, settings: Settings, retries: Retries) -> list[dg.AssetsDefinition]:
+    """The pairs of all mappings."""
+    with warnings.catch_warnings():  # backfill_policy is marked beta; its behaviour here is tested
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        legacy = [_build_legacy(layout, table, settings, retries) for table in layout.tables]
+        return legacy + [_build_erp(layout, m, settings, retries) for m in layout.project.ordered()]
+
+
+def _policy(definition: dg.PartitionsDefinition | None) -> dg.BackfillPolicy | None:
+    """A range is one run, loaded in slices that commit one by one."""
+    return dg.BackfillPolicy.single_run() if definition else None
+
+
+# --- legacy --------------------------------------------------------------------------------------
+
+
+def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Retries) -> dg.AssetsDefinition:
+    mapping, source = table.mapping, table.mapping.source
+    definition = layout.partitions_of(mapping)
+    readers = ", ".join(m.entity for m in table.readers)
+
+    @dg.asset(
+        key=table.key,
+        description=f"Rows of the 4D table {source.table} as 4D sent them, kept in the landing. Read by {readers}.",
+        kinds={"4d", "api"},
+        tags={"legacy_sync/table": _tag(source.table)},
+        metadata=shown.describe_legacy(table.readers, settings),
+        group_name=mapping.group,
+        owners=OWNERS,
+        pool="legacy_api",
+        partitions_def=definition,
+        backfill_policy=_policy(definition),
+    )
+    def legacy(
+        context: dg.AssetExecutionContext, config: FetchConfig, legacy_api: LegacyApi, erp_database: ErpDatabase
+    ) -> dg.MaterializeResult[None]:
+        keys = partitions_of_run(context, mapping)
+        with (
+            logged_to_dagster(context),
+            told_to_dagster(context, retries),
+            opened(layout.project, legacy_api, erp_database) as workspace,
+        ):
+            summary = fetch_table(workspace, mapping, keys, full=config.full)
+            return _fetched(context, workspace, keys, summary)
+
+    return legacy
+
+
+def _fetched(
+    context: dg.AssetExecutionContext, workspace: Workspace, keys: Sequence[str] | None, summary: FetchSummary
+) -> dg.MaterializeResult[None]:
+    for key in keys or ():
+        newest = workspace.landing.fetches(summary.table, key)[-1]
+        rows = {"rows_read": newest.rows, "mode": newest.mode}
+        if newest.mode == "full":
+            rows["dagster/partition_row_count"] = newest.rows
+        context.add_asset_metadata(shown.to_metadata(rows), partition_key=key)
+    if keys and len(keys) > 1:
+        return dg.MaterializeResult(metadata=_as_one_value(shown.of_fetch(summary)))
+    count = {"dagster/row_count": summary.rows} if summary.partitions == (ALL,) and summary.mode == "full" else {}
+    return dg.MaterializeResult(metadata={**shown.of_fetch(summary), **shown.to_metadata(count)})
+
+
+# --- erp -----------------------------------------------------------------------------------------
+
+
+def _build_erp(layout: Layout, mapping: EntityMapping, settings: Settings, retries: Retries) -> dg.AssetsDefinition:
+    table = layout.table_of(mapping)
+    mine = layout.partitions_of(mapping)
+    parents = [layout.project.get(name) for name in layout.dependencies[mapping.entity]]
+    deps = [build_dependency(erp_key(p.entity), layout.partitions_of(p), mine) for p in parents]
+    parent_keys = {p.target.table: erp_key(p.entity) for p in reversed(parents)}
+    about = f"{mapping.description.rstrip('.')}. " if mapping.description else ""
+
+    @dg.asset(
+        key=erp_key(mapping.entity),
+        deps=[dg.AssetDep(table.key), *deps],
+        description=f"{about}From the 4D table {mapping.source.table} into pyERP's {mapping.target.table}.",
+        kinds={"postgres", "django"},
+        tags={"legacy_sync/entity": _tag(mapping.entity), "legacy_sync/table": _tag(mapping.source.table)},
+        metadata=shown.describe_erp(mapping, table.key, parent_keys, settings),
+        check_specs=specs_of(mapping),
+        code_version=mapping.version,
+        group_name=mapping.group,
+        owners=OWNERS,
+        pool="erp",
+        partitions_def=mine,
+        backfill_policy=_policy(mine),
+    )
+    def erp(
+        context: dg.AssetExecutionContext, config: LoadConfig, legacy_api: LegacyApi, erp_database: ErpDatabase
+    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it beside checks only without argument
+        keys = partitions_of_run(context, mapping)
+        with (
+            logged_to_dagster(context),
+            told_to_dagster(context, retries),
+            opened(layout.project, legacy_api, erp_database) as workspace,
+        ):
+            _check_before_writing(workspace, mapping)
+            _warn_if_nothing_is_landed(workspace, table, keys)
+            committed = _Committed(context, several=bool(keys and len(keys) > 1))
+            report = load_entity(
+                workspace, mapping, keys, full=config.full, on_commit=committed, dagster_run_id=context.run.run_id
+            )
+            return _loaded(context, workspace, mapping, keys, report)
+
+    return erp
+
+
+def _check_before_writing(workspace: Workspace, mapping: EntityMapping) -> None:
+    """Preflight of the one mapping. What is landed can be loaded while the legacy server is away."""
+    try:
+        preflight(workspace, [mapping])
+    except (SourceUnavailable, SessionLimitReached) as error:
+        logger.warning("erp/%s: loading without a look at the 4D catalog: %s", mapping.entity, error.what)
+        with workspace.erp() as connection:
+            require_table(connection, mapping)
+
+
+def _warn_if_nothing_is_landed(workspace: Workspace, table: Table, keys: Sequence[str] | None) -> None:
+    """An ERP asset loads what is landed; asked for alone before the first fetch it has nothing to do."""
+    landed = set(workspace.landing.partitions(table.mapping.source.table))
+    if not landed.intersection(keys or landed):
+        logger.warning("nothing is landed for these partitions: materialise %s too", table.key.to_user_string())
+
+
+class _Committed:
+    """Turns a partition green as soon as it is safe, so that it stays so if a later one fails.
+
+    Dagster adds the event with the numbers of the partition when the step ends; this one has them as one
+    text, so that no plot shows them twice. With a single partition both moments are the same.
+    """
+
+    def __init__(self, context: dg.AssetExecutionContext, *, several: bool) -> None:
+        self.context = context
+        self.several = several
+
+    def __call__(self, partition: str, counts: Counts) -> None:
+        """Hear of a commit."""
+        if self.several:
+            numbers = ", ".join(f"{rows:,} {name}" for name, rows in asdict(counts).items() if rows or name == "read")
+            event = dg.AssetMaterialization(
+                self.context.asset_key, partition=partition, metadata={"committed": numbers}
+            )
+            self.context.log_event(event)
+
+
+def _loaded(
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    mapping: EntityMapping,
+    keys: Sequence[str] | None,
+    report: RunReport,
+) -> dg.MaterializeResult[None]:
+    standing = read_standing(workspace, mapping)
+    with workspace.erp() as connection:
+        table = require_table(connection, mapping)
+    checks = list(results_of(mapping, report, standing))
+    whole = shown.of_load(report, standing.bound)
+    for key in keys or ():
+        context.add_asset_metadata(_size_of(workspace, mapping, key), partition_key=key)
+    if keys and len(keys) > 1:
+        for key in keys:
+            counts = report.counts_by_partition.get(key, Counts())
+            context.add_asset_metadata(shown.of_counts(counts), partition_key=key)
+        table_shown = whole.pop("parked", None)
+        metadata = _as_one_value({**shown.of_counts(report.counts), **whole})
+        context.add_asset_metadata(_only_once(mapping, table, table_shown), partition_key=keys[-1])
+        return dg.MaterializeResult(metadata=metadata, check_results=checks)
+    schema = {"dagster/column_schema": shown.schema_of(mapping, table)}
+    return dg.MaterializeResult(metadata={**shown.of_counts(report.counts), **whole, **schema}, check_results=checks)
+
+
+def _size_of(workspace: Workspace, mapping: EntityMapping, partition: str) -> dict[str, dg.MetadataValue[Any]]:
+    """How many rows a partition has in 4D; known only when the newest fetch read all of it."""
+    landed = workspace.landing.fetches(mapping.source.table, partition)
+    is_known = bool(landed) and landed[-1].mode == "full"
+    return shown.to_metadata({"dagster/partition_row_count": landed[-1].rows if is_known else None})
+
+
+def _only_once(
+    mapping: EntityMapping, table: ErpTable, parked: dg.MetadataValue[Any] | None
+) -> dict[str, dg.MetadataValue[Any]]:
+    """What would be the same in every partition of a range; the newest one carries it."""
+    schema = {"dagster/column_schema": shown.schema_of(mapping, table)}
+    return {**schema, "parked": parked} if parked else schema
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+
+def partitions_of_run(context: dg.AssetExecutionContext, mapping: EntityMapping) -> list[str] | None:
+    """The partition or the range that was asked for; None for a table that has none."""
+    if isinstance(mapping.partitions, NoPartitions):
+        return None
+    return list(context.partition_keys)
+
+
+def _as_one_value(values: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, dg.MetadataValue[Any]]:
+    """Numbers of a whole run as one JSON value; a sum over partitions would count them many times."""
+    return shown.to_metadata({"whole_run": {name: _json_value(value) for name, value in values.items()}})
+
+
+def _json_value(value: dg.MetadataValue[Any]) -> Any:
+    if isinstance(value, dg.TimestampMetadataValue):
+        return datetime.fromtimestamp(value.value, UTC).isoformat()
+    return value.value
+
+
+def _tag(name: str) -> str:
+    """Tag values take letters, digits, `_`, `-` and `.`, at most 63."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "_" for c in name)[:63]

@@ -1,0 +1,31 @@
+"""What does Dagster load? Everything a project gives, put together; nothing is contacted."""
+
+import dagster as dg
+
+from legacy_sync.mapping.loader import load_project
+from legacy_sync.orchestration.assets import build_assets
+from legacy_sync.orchestration.checks import build_reconciliation
+from legacy_sync.orchestration.failures import Retries
+from legacy_sync.orchestration.jobs import build_jobs
+from legacy_sync.orchestration.layout import build_layout
+from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
+from legacy_sync.orchestration.schedules import build_schedules
+from legacy_sync.orchestration.sensors import build_sensor
+from legacy_sync.settings import Settings
+
+DEFAULT_RETRIES = Retries()
+
+
+def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) -> dg.Definitions:
+    """The definitions of all mappings; raises MappingInvalid with every problem of every file."""
+    layout = build_layout(load_project(settings))
+    mappings = layout.project.ordered()
+    return dg.Definitions(
+        assets=build_assets(layout, settings, retries),
+        asset_checks=[build_reconciliation(layout.project, mapping, retries) for mapping in mappings],
+        jobs=build_jobs(layout),
+        schedules=build_schedules(layout),
+        sensors=[build_sensor(layout)],
+        resources={"legacy_api": LegacyApi(), "erp_database": ErpDatabase()},
+        executor=dg.in_process_executor,
+    )

@@ -1,0 +1,199 @@
+"""Which checks does an ERP asset have, and what do they say after a run?
+
+Checks inside the run cost no step of their own and never stop what comes after: a row that is parked is
+waiting, not lost. Only `reconciliation` is a step, since it reads the keys of both sides.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from legacy_sync.errors import RetryLater
+from legacy_sync.ledger import conflicts, quarantine, runs
+from legacy_sync.mapping.loader import Project
+from legacy_sync.mapping.model import Mapping
+from legacy_sync.orchestration.failures import Retries, told_to_dagster
+from legacy_sync.orchestration.layout import erp_key
+from legacy_sync.orchestration.metadata import SHOWN, link_rates, table_of, to_metadata
+from legacy_sync.orchestration.progress import logged_to_dagster
+from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
+from legacy_sync.sync.pipeline import Workspace
+from legacy_sync.sync.reconcile import Reconciliation, reconcile
+from legacy_sync.sync.report import RunReport
+
+WARN = dg.AssetCheckSeverity.WARN
+ERROR = dg.AssetCheckSeverity.ERROR
+RECONCILIATION = "reconciliation"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the ledger says of an entity after a run: bound rows, rows that wait, conflicts a person must decide."""
+
+    bound: int
+    parked: int
+    parked_rows: list[quarantine.ParkedEntry]
+    conflicts: int
+    conflict_rows: list[dict[str, Any]]
+
+
+def read_standing(workspace: Workspace, mapping: Mapping) -> Standing:
+    """The state of an entity in the ledger."""
+    with workspace.erp() as connection:
+        state = runs.list_entity_states(connection)[mapping.entity]
+        return Standing(
+            bound=state["bound"],
+            parked=state["parked"],
+            parked_rows=quarantine.list_entries(connection, entity=mapping.entity, limit=SHOWN),
+            conflicts=state["conflicts"],
+            conflict_rows=conflicts.list_conflicts(connection, entity=mapping.entity, limit=SHOWN),
+        )
+
+
+def specs_of(mapping: Mapping) -> list[dg.AssetCheckSpec]:
+    """The checks that come with a load."""
+    key = erp_key(mapping.entity)
+    rules = {rule_check(rule.name): f"rows whose {rule.column} breaks the rule {rule.name}" for rule in mapping.rules}
+    described = {
+        **rules,
+        "parked_rows": "rows that wait in the quarantine",
+        "conflicts_open": "columns both sides changed, for a person to decide",
+    }
+    if any(field.reference for field in mapping.fields.values()):
+        described["link_rate"] = "share of the rows whose parent was found"
+    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in described.items()]
+
+
+def rule_check(rule: str) -> str:
+    """The name of a rule's check; Dagster allows letters, digits and underscores."""
+    return f"rule_{re.sub(r'[^A-Za-z0-9_]', '_', rule)}"
+
+
+def results_of(mapping: Mapping, report: RunReport, standing: Standing) -> Iterator[dg.AssetCheckResult]:
+    """One result for every check of `specs_of`."""
+    for rule in mapping.rules:
+        broken = report.rule_violations.get(rule.name, 0)
+        numbers = {"rows_read": report.counts.read, "rows_broken": broken, "severity": rule.severity}
+        yield dg.AssetCheckResult(
+            check_name=rule_check(rule.name), passed=not broken, severity=WARN, metadata=to_metadata(numbers)
+        )
+    yield _parked(report, standing)
+    yield _conflicts(standing)
+    if any(field.reference for field in mapping.fields.values()):
+        yield _links(report)
+
+
+def _parked(report: RunReport, standing: Standing) -> dg.AssetCheckResult:
+    names = ("number", "key", "reason", "column", "value", "message", "since")
+    rows = [
+        (e.id, e.legacy_key, e.reason, e.column_name, e.value, e.message, e.parked_at) for e in standing.parked_rows
+    ]
+    return dg.AssetCheckResult(
+        check_name="parked_rows",
+        passed=standing.parked == 0,
+        severity=WARN,
+        description=f"{standing.parked} rows wait; see `legacy-sync quarantine list`" if standing.parked else None,
+        metadata=to_metadata(
+            {
+                "rows_waiting": standing.parked,
+                "rows_parked": report.counts.parked,
+                "parked_by_reason": report.parked_by_reason or None,
+                "parked": table_of(names, rows) if rows else None,
+            }
+        ),
+    )
+
+
+def _conflicts(standing: Standing) -> dg.AssetCheckResult:
+    names = ("number", "key", "column", "base", "legacy", "erp", "policy", "since")
+    rows = [
+        (
+            c["id"],
+            c["legacy_key"],
+            c["column_name"],
+            c["base_value"],
+            c["legacy_value"],
+            c["erp_value"],
+            c["policy"],
+            c["detected_at"],
+        )
+        for c in standing.conflict_rows
+    ]
+    return dg.AssetCheckResult(
+        check_name="conflicts_open",
+        passed=standing.conflicts == 0,
+        severity=WARN,
+        description=f"{standing.conflicts} to decide; see `legacy-sync conflicts list`" if standing.conflicts else None,
+        metadata=to_metadata(
+            {"conflicts": standing.conflicts, "conflicts_open": table_of(names, rows) if rows else None}
+        ),
+    )
+
+
+def _links(report: RunReport) -> dg.AssetCheckResult:
+    rates = link_rates(report)
+    dead = sorted(column for column, rate in rates.items() if rate == 0)
+    return dg.AssetCheckResult(
+        check_name="link_rate",
+        passed=not dead,
+        severity=ERROR,
+        description=f"no row found its parent: {', '.join(dead)}" if dead else None,
+        metadata=to_metadata(
+            {**{f"link_rate_{column}": rate for column, rate in rates.items()}, "links": report.links or None}
+        ),
+    )
+
+
+# --- both sides compared -------------------------------------------------------------------------
+
+
+def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -> dg.AssetChecksDefinition:
+    """The check that compares keys on both sides; a step of its own, left out of scheduled runs."""
+
+    @dg.asset_check(
+        asset=erp_key(mapping.entity),
+        name=RECONCILIATION,
+        pool="legacy_api",
+        description=f"every row of {mapping.source.table} is in {mapping.target.table} or waits, and none is too many",
+    )
+    def reconciliation(
+        context: dg.AssetCheckExecutionContext, legacy_api: LegacyApi, erp_database: ErpDatabase
+    ) -> dg.AssetCheckResult:
+        with logged_to_dagster(context), told_to_dagster(context, retries):
+            try:
+                with opened(project, legacy_api, erp_database) as workspace, workspace.erp() as connection:
+                    source = workspace.source(mapping.source.type)
+                    return _reconciled(reconcile(connection, source, mapping, shown=SHOWN))
+            except RetryLater as error:  # what was loaded is safe: a comparison that has to wait fails no run
+                return dg.AssetCheckResult(passed=False, severity=WARN, description=f"not compared: {error}")
+
+    return reconciliation
+
+
+def _reconciled(found: Reconciliation) -> dg.AssetCheckResult:
+    differences = {
+        "not loaded": found.not_loaded_keys,
+        "not in the legacy table": found.gone_keys,
+        "ERP row gone": found.erp_gone_keys,
+    }
+    rows = [(what, key) for what, keys in differences.items() for key in keys]
+    return dg.AssetCheckResult(
+        passed=found.agrees,
+        severity=ERROR if found.not_loaded or found.erp_gone else WARN,
+        description=None if found.agrees else found.in_words(),
+        metadata=to_metadata(
+            {
+                "rows_legacy": found.legacy,
+                "rows_bound": found.bound,
+                "rows_waiting": found.parked,
+                "rows_not_loaded": found.not_loaded,
+                "rows_gone": found.gone,
+                "rows_erp_gone": found.erp_gone,
+                "seconds": found.seconds,
+                "differences": table_of(("difference", "key"), rows) if rows else None,
+            }
+        ),
+    )

@@ -1,0 +1,115 @@
+"""What does an automatic run ask for? Partitions that may have changes, both assets of each entity, few runs.
+
+Used by the schedules and by the sensor.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+from dagster import DagsterRunStatus
+
+from legacy_sync.ledger import quarantine, runs
+from legacy_sync.mapping.model import Mapping
+from legacy_sync.orchestration.checks import specs_of
+from legacy_sync.orchestration.layout import Layout, Table, Unit, erp_key
+from legacy_sync.sync.pipeline import Workspace
+from legacy_sync.sync.scopes import Marks, plan_fetches
+from legacy_sync.sync.windows import list_windows, today_of
+
+MOST_PARTITIONS = 100
+UNIT_TAG = "legacy_sync/unit"
+STARTED_BY_TAG = "legacy_sync/started_by"
+_UNFINISHED = (
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.MANAGED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+)
+_RANGE_START = "dagster/asset_partition_range_start"
+_RANGE_END = "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the ledger knows at one moment: watermarks, last runs, and entities whose rows wait for a parent."""
+
+    marks: dict[str, Marks]
+    states: dict[str, dict[str, Any]]
+    waiting: frozenset[str]
+
+
+def read_ledger(workspace: Workspace, mappings: Iterable[Mapping]) -> Ledger:
+    """Everything a decision needs, over one connection."""
+    with workspace.erp() as connection:
+        marks: dict[str, Marks] = {}
+        for mapping in mappings:
+            entity_id = runs.get_entity_id(connection, mapping.entity)
+            marks[mapping.entity] = {p: w.value for p, w in runs.read_watermarks(connection, entity_id).items()}
+        open_rows = quarantine.count_open(connection)
+        waiting = {row["entity"] for row in open_rows if row["reason"] in quarantine.DEPENDS_ON_ERP}
+        return Ledger(marks, runs.list_entity_states(connection), frozenset(waiting))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which partitions of a table an incremental run fetches, from which cursor on, and whether any is new."""
+
+    partitions: tuple[str, ...]
+    since: date | None
+    has_new: bool
+
+
+def wanted_of(table: Table, ledger: Ledger) -> Wanted:
+    """The partitions between watermark minus lookback and now, and those that were never loaded."""
+    marks = [ledger.marks[m.entity] for m in table.readers]
+    plans = plan_fetches(table.mapping, marks, None, full=False, today=_today(table.mapping))
+    partitions = tuple(w.partition for plan in plans for w in plan.windows)
+    has_new = any(p not in m for m in marks for p in partitions)
+    return Wanted(partitions, plans[-1].cursor_from if plans else None, has_new)
+
+
+def newest_partition(mapping: Mapping) -> str:
+    """The open window, the last key range, or the one partition of an unpartitioned table."""
+    return list_windows(mapping, _today(mapping))[-1].partition
+
+
+def in_blocks(mapping: Mapping, partitions: Iterable[str]) -> list[list[str]]:
+    """Partitions as runs without gaps, each small enough for one Dagster run, oldest first."""
+    wanted = set(partitions)
+    blocks: list[list[str]] = [[]]
+    for window in list_windows(mapping, _today(mapping)):
+        if window.partition not in wanted or len(blocks[-1]) == MOST_PARTITIONS:
+            blocks.append([])
+        if window.partition in wanted:
+            blocks[-1].append(window.partition)
+    return [block for block in blocks if block]
+
+
+def tags_of(unit: Unit, block: Sequence[str], started_by: str) -> dict[str, str]:
+    """Run tags: the partitions, and names to find and to limit runs by."""
+    tags = {UNIT_TAG: unit.label, STARTED_BY_TAG: started_by}
+    if unit.partitioned is None:
+        return tags
+    return {**tags, _RANGE_START: block[0], _RANGE_END: block[-1]}
+
+
+def checks_of(layout: Layout, keys: Iterable[dg.AssetKey]) -> list[dg.AssetCheckKey]:
+    """The checks that come with a load of these assets; not the reconciliation."""
+    chosen = set(keys)
+    mappings = [m for m in layout.project.mappings.values() if erp_key(m.entity) in chosen]
+    return [spec.key for m in mappings for spec in specs_of(m)]
+
+
+def busy_assets(instance: dg.DagsterInstance, jobs: dict[str, list[dg.AssetKey]]) -> set[dg.AssetKey]:
+    """Assets of runs that are queued or running, however they were started; `jobs` says what whole jobs run."""
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=list(_UNFINISHED)), limit=500)
+    return {key for run in unfinished for key in run.asset_selection or jobs.get(run.job_name) or ()}
+
+
+def _today(mapping: Mapping) -> date:
+    return today_of(mapping, datetime.now(UTC))

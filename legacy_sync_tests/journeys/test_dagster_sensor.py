@@ -1,0 +1,264 @@
+"""When does the sensor start runs, and when does it leave the old server and the ERP alone?"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
+from dagster_setup import (
+    FAMILIES,
+    FAMILIES_TABLE,
+    FAMILY_PAIR,
+    RANGE_END,
+    RANGE_START,
+    VARIANT_PAIR,
+    VARIANTS_ROWS,
+    Desk,
+    open_desk,
+    resources,
+)
+from journey_setup import PARENTS, SOURCES, VARIANTS
+
+from legacy_sync.sync.windows import list_windows, today_of
+
+
+@pytest.fixture
+def desk(erp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    with open_desk(erp_url, tmp_path, monkeypatch) as desk:
+        yield desk
+
+
+@pytest.fixture
+def loaded(desk: Desk) -> Desk:
+    """Everything that was there is loaded, and the sensor knows."""
+    desk.journey.family(1)
+    (request,) = desk.tick().run_requests
+    assert desk.answer(request).success
+    assert desk.tick().run_requests == []
+    return desk
+
+
+def open_window(desk: Desk) -> str:
+    mapping = desk.journey.workspace.project.get(PARENTS)
+    return list_windows(mapping, today_of(mapping, desk.journey.store.clock.now()))[-1].partition
+
+
+def remembered(desk: Desk, table: str = "Artikel_Familie") -> dict[str, Any]:
+    return dict(json.loads(desk.cursor or "{}")["tables"][table])
+
+
+def later(desk: Desk, **values: float) -> None:
+    """The sensor's memory, as it would be after a while."""
+    memory = json.loads(desk.cursor or "{}")
+    for name, value in values.items():
+        memory["tables"]["Artikel_Familie"][name] = value
+    desk.cursor = json.dumps(memory)
+
+
+def data_requests(desk: Desk) -> int:
+    return sum(seen.resource in SOURCES.values() for seen in desk.journey.server.log)
+
+
+def fail(desk: Desk, request: dg.RunRequest) -> None:
+    create_run_for_test(desk.instance, status=DagsterRunStatus.FAILURE, tags=dict(request.tags))
+
+
+def test_what_was_never_loaded_is_asked_for_in_one_run(desk: Desk):
+    desk.journey.family(1)
+    (request,) = desk.tick().run_requests
+    assert set(request.asset_selection) == {*FAMILY_PAIR, *VARIANT_PAIR}
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("2026-01-01", open_window(desk))
+
+
+def test_a_tick_without_changes_costs_one_request_per_table(loaded: Desk):
+    before = data_requests(loaded)
+    result = loaded.tick()
+    assert (result.run_requests, result.skip_message) == ([], "no changes")
+    assert data_requests(loaded) == before + 2
+
+
+def test_only_the_changed_table_is_asked_for_and_only_its_open_window(loaded: Desk):
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    assert set(request.asset_selection) == set(FAMILY_PAIR)
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (open_window(loaded),) * 2
+    assert {key.name for key in request.asset_check_keys} & {"parked_rows", "reconciliation"} == {"parked_rows"}
+
+
+def test_no_second_run_while_the_first_is_under_way(loaded: Desk):
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    assert loaded.tick().run_requests == []
+    create_run_for_test(loaded.instance, status=DagsterRunStatus.STARTED, tags=dict(request.tags))
+    loaded.journey.family(3)
+    assert loaded.tick().run_requests == []
+
+
+def test_change_during_a_run_is_seen_after_it(loaded: Desk):
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    loaded.answer(request)
+    loaded.journey.family(3)
+    (again,) = loaded.tick().run_requests
+    assert again.run_key != request.run_key
+    loaded.answer(again)
+    assert loaded.journey.skus() == ["1", "2", "3"]
+    assert loaded.tick().run_requests == []
+
+
+def test_run_of_somebody_else_is_waited_for(loaded: Desk):
+    loaded.journey.family(2)
+    create_run_for_test(
+        loaded.instance, status=DagsterRunStatus.STARTED, asset_selection=frozenset({FAMILIES}), job_name="__ASSET_JOB"
+    )
+    result = loaded.tick()
+    assert result.run_requests == []
+    assert result.skip_message == f"still running: erp/{PARENTS}"
+
+
+def test_failed_run_is_tried_again_after_a_pause_under_a_new_key(loaded: Desk):
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    fail(loaded, request)
+    assert "1 runs failed" in loaded.tick().skip_message
+    later(loaded, not_before=0)
+    (again,) = loaded.tick().run_requests
+    assert again.run_key != request.run_key
+    assert again.asset_selection == request.asset_selection
+
+
+def test_after_five_failures_only_a_new_change_starts_a_run(loaded: Desk):
+    loaded.journey.family(2)
+    for _ in range(5):
+        (request,) = loaded.tick().run_requests
+        fail(loaded, request)
+        loaded.tick()
+        later(loaded, not_before=0)
+    assert loaded.tick().run_requests == []
+    loaded.journey.family(3)
+    assert len(loaded.tick().run_requests) == 1
+
+
+def test_pause_after_failures_grows(loaded: Desk):
+    loaded.journey.family(2)
+    pauses = []
+    for _ in range(3):
+        (request,) = loaded.tick().run_requests
+        fail(loaded, request)
+        loaded.tick()
+        pauses.append(remembered(loaded)["not_before"] - remembered(loaded)["probed_at"])
+        later(loaded, not_before=0)
+    assert [round(pause) for pause in pauses] == [30, 60, 120]
+
+
+def test_request_that_was_lost_is_made_again(loaded: Desk):
+    loaded.journey.family(2)
+    loaded.tick()
+    later(loaded, asked_at=0)
+    loaded.tick()
+    later(loaded, not_before=0)
+    assert len(loaded.tick().run_requests) == 1
+
+
+def test_server_that_is_away_is_left_alone_for_a_while(loaded: Desk):
+    loaded.journey.server.stop()
+    assert "the 4D server did not answer" in loaded.tick().skip_message
+    assert "the next is in" in loaded.tick().skip_message
+    loaded.journey.server.start()
+    memory = json.loads(loaded.cursor or "{}")
+    loaded.cursor = json.dumps({**memory, "not_before": 0})
+    loaded.journey.family(2)
+    assert len(loaded.tick().run_requests) == 1
+
+
+def test_table_that_is_refused_does_not_stop_the_others(loaded: Desk):
+    loaded.journey.remap(VARIANTS, source={"table": "Artikel_Weg"})
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    assert set(request.asset_selection) == set(FAMILY_PAIR)
+
+
+def test_second_change_of_a_row_on_one_day_is_found_a_quarter_of_an_hour_later(loaded: Desk):
+    key = loaded.journey.family(2)
+    loaded.answer(loaded.tick().run_requests[0])
+    loaded.journey.edit(key, Bezeichnung="again")
+    assert loaded.tick().run_requests == []
+    later(loaded, done_at=remembered(loaded)["done_at"] - 901)
+    (request,) = loaded.tick().run_requests
+    loaded.answer(request)
+    assert loaded.journey.row("2")["name"] == "again"
+
+
+def test_waiting_child_runs_with_its_parent(loaded: Desk):
+    family = "A" * 32
+    loaded.journey.variant(7, family)
+    loaded.answer(loaded.tick().run_requests[0])
+    assert loaded.tick().run_requests == []
+    loaded.journey.family(5, UID=family)
+    (request,) = loaded.tick().run_requests
+    assert set(request.asset_selection) == {*FAMILY_PAIR, VARIANTS_ROWS}
+    loaded.answer(request)
+    assert loaded.journey.skus(VARIANTS) == ["7"]
+
+
+def test_waiting_child_runs_once_after_its_parent_was_loaded_by_hand(loaded: Desk):
+    loaded.journey.variant(7, "A" * 32)
+    loaded.answer(loaded.tick().run_requests[0])
+    loaded.journey.family(5, UID="A" * 32)
+    loaded.run(FAMILY_PAIR, open_window(loaded))
+    requests = [loaded.tick().run_requests]
+    keys = {key for request in requests[0] for key in request.asset_selection}
+    assert VARIANTS_ROWS in keys
+    loaded.answer(requests[0][0])
+    assert loaded.journey.skus(VARIANTS) == ["7"]
+
+
+def test_child_with_other_partitions_runs_after_its_parent(loaded: Desk):
+    loaded.journey.remap(VARIANTS, partitions={"type": "none"})
+    loaded.journey.variant(7, "A" * 32)
+    for request in loaded.tick().run_requests:
+        loaded.answer(request)
+    loaded.journey.family(5, UID="A" * 32)
+    for _ in range(3):
+        for request in loaded.tick().run_requests:
+            loaded.answer(request)
+    assert loaded.journey.skus(VARIANTS) == ["7"]
+    assert loaded.tick().run_requests == []
+
+
+def test_cursor_that_cannot_be_read_is_forgotten(loaded: Desk):
+    loaded.cursor = "something else"
+    assert len(loaded.tick().run_requests) == 1
+
+
+def test_sensor_and_schedules_are_stopped_at_first(desk: Desk):
+    desk.journey.remap(PARENTS, schedule={"every": "5m"})
+    sensor = desk.definitions.resolve_sensor_def("legacy_changes")
+    schedule = desk.definitions.resolve_schedule_def("sync_products")
+    assert (sensor.default_status, sensor.minimum_interval_seconds) == (dg.DefaultSensorStatus.STOPPED, 30)
+    assert (schedule.default_status, schedule.cron_schedule) == (dg.DefaultScheduleStatus.STOPPED, "*/5 * * * *")
+    assert schedule.execution_timezone == "Europe/Berlin"
+
+
+def test_schedule_asks_for_the_open_window_of_its_entities(loaded: Desk):
+    loaded.journey.remap(PARENTS, schedule={"every": "5m"})
+    with dg.instance_for_test() as instance:
+        (request,) = schedule_tick(loaded, instance).run_requests
+    assert set(request.asset_selection) == set(FAMILY_PAIR)
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (open_window(loaded),) * 2
+
+
+def test_schedule_waits_for_a_run_under_way(loaded: Desk):
+    loaded.journey.remap(PARENTS, schedule={"every": "5m"})
+    with dg.instance_for_test() as instance:
+        create_run_for_test(instance, status=DagsterRunStatus.STARTED, asset_selection=frozenset({FAMILIES_TABLE}))
+        assert schedule_tick(loaded, instance).skip_message == "still running: legacy/Artikel_Familie"
+
+
+def schedule_tick(desk: Desk, instance: dg.DagsterInstance) -> Any:
+    with dg.build_schedule_context(instance=instance, resources=resources()) as context:
+        return desk.definitions.resolve_schedule_def("sync_products").evaluate_tick(context)

@@ -445,7 +445,8 @@ def _insert_some(store: Store, dice: random.Random, done: Summary) -> None:
     """One new family with two variants, and two more variants of an old family."""
     today = store.clock.local().date()
     numbers = {t: max(int(str(row["Nummer"])) for row in store.rows(t)) for t in (FAMILIES, VARIANTS)}
-    family = {**_family(dice, 0, today), "Nummer": numbers[FAMILIES] + 7, "oldArtKalk": str(numbers[FAMILIES] + 7)}
+    number = numbers[FAMILIES] + 14  # + 7 is the family that was waited for
+    family = {**_family(dice, 0, today), "Nummer": number, "oldArtKalk": str(number)}
     done.inserted[FAMILIES].append(store.insert(FAMILIES, _without_audit(family)))
     old = store.get(FAMILIES, dice.choice(sorted(store.tables[FAMILIES].position)))
     for place, mother in enumerate((family, family, old, old)):

@@ -1,0 +1,84 @@
+"""How do the tests type commands? In this process where that is enough, as a real program where it is not."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from legacy_sync.demo.four_d_server import FourDServer
+
+PARENTS, VARIANTS = "products_parentproduct", "products_variantproduct"
+OURS = ("LEGACY_API_", "LEGACY_SYNC_", "ERP_DATABASE_URL", "DAGSTER_")
+
+
+@dataclass
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@dataclass
+class Cli:
+    """`legacy-sync` in a folder of its own, with these variables."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *arguments: str, **variables: str) -> Said:
+        from legacy_sync.cli import app
+
+        result = CliRunner().invoke(app, list(arguments), env={**self.environment, **variables})
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Said(result.exit_code, result.stdout, result.stderr)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+        return subprocess.Popen(
+            [sys.executable, "-c", "from legacy_sync.cli import app; app()", *arguments],
+            cwd=self.folder, env={**inherited, **self.environment}, text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> Said:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=100)
+        return Said(process.returncode, out, err)
+
+
+@pytest.fixture
+def bare_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+    """The command with no servers set."""
+    for name in [name for name in os.environ if name.startswith(OURS)]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("legacy_sync")
+    before = (logger.handlers, logger.level, logger.propagate)
+    yield Cli(tmp_path)
+    logger.handlers, logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def cli(bare_cli: Cli, erp_url: str, four_d: FourDServer, landing_root: str) -> Cli:
+    """The command with a stand-in 4D server and a fresh ERP database."""
+    bare_cli.environment = {
+        "LEGACY_API_URL": four_d.url,
+        "ERP_DATABASE_URL": erp_url,
+        "LEGACY_SYNC_LANDING": landing_root,
+    }
+    return bare_cli

@@ -1,0 +1,97 @@
+"""Do `demo` and `up` work on a bare machine, and does nothing of them stay when they end, however they end?"""
+
+import signal
+import socket
+import subprocess
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from cli_setup import PARENTS, Cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+
+READY = "Ctrl-C ends everything"
+
+
+def family_of(process: subprocess.Popen[str], folder: Path) -> list[psutil.Process]:
+    """The process, its children, and the database servers of its folder."""
+    servers = [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))]
+    return [*psutil.Process(process.pid).children(recursive=True), *servers]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What it has printed up to the line with the text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"it ended and said: {''.join(lines)}")
+
+
+@contextmanager
+def all_gone_afterwards(process: subprocess.Popen[str], folder: Path) -> Iterator[None]:
+    before = family_of(process, folder)
+    assert before
+    yield
+    process.communicate()
+    _, alive = psutil.wait_procs(before, timeout=25)
+    assert [p.cmdline() for p in alive] == []
+    assert [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))] == []
+
+
+def cut_off(cli: Cli, number: signal.Signals) -> int:
+    """Starts a demo, ends it in the first import, and returns its exit code."""
+    process = cli.start("demo", "--small")
+    read_until(process, "First import")
+    with all_gone_afterwards(process, cli.folder):
+        process.send_signal(number)
+    return process.returncode
+
+
+def test_an_interrupted_demo_stops_its_servers(bare_cli: Cli) -> None:
+    assert cut_off(bare_cli, signal.SIGINT) == 130
+
+
+def test_a_killed_demo_can_be_started_again_and_leaves_something_to_look_at(bare_cli: Cli) -> None:
+    bare_cli.environment = {"ERP_DATABASE_URL": "postgresql://never:used@127.0.0.1:1/erp"}
+    assert cut_off(bare_cli, signal.SIGKILL) == -signal.SIGKILL
+    said = bare_cli.run("demo", "--small")
+    assert said.code == 0, said.out + said.err
+    assert said.out.count("  true  ") == 8
+    assert "FALSE" not in said.out
+    bare_cli.environment = {}
+    assert [c["column_name"] for c in bare_cli("conflicts", "list", "--json").json["conflicts"]] == ["name_en"]
+    assert bare_cli("status", "--json").json["entities"][0]["entity"] == PARENTS
+    assert bare_cli("run").code == 2  # the database is there, 4D is not
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_up_answers_and_takes_everything_with_it(bare_cli: Cli, number: signal.Signals) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = bare_cli.start("up", "--small", "--port", str(port))
+        said = read_until(process, READY)
+    assert f"port {port} is taken" in said
+    url = next(line.split()[1] for line in said.splitlines() if line.startswith("Dagster"))
+    with urllib.request.urlopen(f"{url}/server_info") as reply:
+        assert reply.status == 200
+    with all_gone_afterwards(process, bare_cli.folder):
+        again = bare_cli("up")
+        assert again.code == 1
+        assert f"run already at {url}" in again.err
+        assert bare_cli("run", "--json").code == 3
+        process.send_signal(number)
+    assert process.returncode == (-number if number == signal.SIGKILL else 0)

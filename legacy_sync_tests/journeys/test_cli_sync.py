@@ -1,0 +1,140 @@
+"""Do `plan`, `run`, `status` and `reconcile` do and say what they promise?"""
+
+import os
+import signal
+import subprocess
+import sys
+
+import psycopg
+import pytest
+from cli_setup import PARENTS, VARIANTS, Cli
+
+from legacy_sync.demo.four_d_server import FourDServer
+
+
+def count(erp: psycopg.Connection, table: str) -> int:
+    row = erp.execute(f"select count(*) from {table}").fetchone()
+    erp.rollback()
+    return int(row[0]) if row else 0
+
+
+def test_a_plan_writes_nothing(cli: Cli, erp: psycopg.Connection) -> None:
+    said = cli("plan", "--json")
+    assert said.code == 0
+    assert said.json["entities"][0]["counts"]["inserted"] > 0
+    assert said.json["entities"][1]["counts"]["inserted"] > 80
+    assert count(erp, PARENTS) == count(erp, "legacy_sync.run") == 0
+
+
+def test_a_plan_of_changes_counts_them_by_column(cli: Cli, four_d: FourDServer, erp: psycopg.Connection) -> None:
+    cli("run")
+    key = erp.execute("select legacy_id from products_parentproduct order by id limit 1").fetchone()
+    assert key is not None
+    four_d.store.update("Artikel_Familie", key[0], {"Bezeichnung_ENG": "Something new"})
+    said = cli("plan", PARENTS)
+    assert "updates by column" in said.out
+    assert "name_en" in said.out
+
+
+def test_run_loads_and_says_that_rows_are_parked(cli: Cli, erp: psycopg.Connection) -> None:
+    said = cli("run")
+    assert said.code == 3
+    assert "quarantine list" in said.out
+    assert count(erp, PARENTS) > 30
+    assert count(erp, VARIANTS) > 80
+    again = cli("run", "--full", "--json")
+    assert [entity["counts"]["inserted"] for entity in again.json["entities"]] == [0, 0]
+    assert [entity["counts"]["updated"] for entity in again.json["entities"]] == [0, 0]
+
+
+def test_an_entity_that_parks_nothing_is_done(cli: Cli, erp: psycopg.Connection) -> None:
+    assert cli("run", PARENTS, "--partition", "2025-03-01").code == 0
+    runs = erp.execute("select partitions from legacy_sync.run").fetchall()
+    assert runs == [(["2025-03-01"],)]
+
+
+def test_since_takes_the_partitions_from_that_day(cli: Cli) -> None:
+    said = cli("run", PARENTS, "--since", "2025-01-15", "--json")
+    partitions = said.json["entities"][0]["partitions"]
+    assert partitions[:3] == ["2025-01-01", "2025-02-01", "2025-03-01"]
+
+
+def test_an_unknown_partition_stops_before_anything_ran(cli: Cli, erp: psycopg.Connection) -> None:
+    said = cli("run", "--partition", "2025-03-02")
+    assert said.code == 2
+    assert '"2025-03-02" is no partition' in said.err
+    assert count(erp, PARENTS) == 0
+
+
+def test_a_failed_parent_stops_its_children_and_says_so(cli: Cli, four_d: FourDServer) -> None:
+    four_d.store.alter_table("Artikel_Familie", drop=["Gewicht"])
+    said = cli("run", "--json")
+    assert said.code == 1
+    parent, child = said.json["entities"]
+    assert parent["error"]["kind"] == "SchemaDrift"
+    assert (child["outcome"], child["waits_for"]) == ("skipped", PARENTS)
+    assert "was skipped" in cli("run").out
+
+
+def test_a_failed_child_does_not_stop_its_parent(cli: Cli, four_d: FourDServer) -> None:
+    four_d.store.alter_table("Artikel_Variante", drop=["Farbe"])
+    said = cli("run", "--json")
+    assert said.code == 1
+    parent, child = said.json["entities"]
+    assert parent["counts"]["inserted"] > 30
+    assert child["outcome"] == "failed"
+
+
+def test_status_works_before_the_first_run_and_after_it(cli: Cli) -> None:
+    first = cli("status", "--json").json["entities"]
+    assert [(e["entity"], e["outcome"]) for e in first] == [(PARENTS, "never run"), (VARIANTS, "never run")]
+    assert cli("status").code == 0
+    cli("run", PARENTS)
+    state = cli("status", "--json").json["entities"][0]
+    assert state["outcome"] == "succeeded_with_parked"
+    assert state["bound"] == state["counts"]["inserted"]
+    assert 0 <= state["last_success_age_seconds"] < 60
+    assert "quarantine list" in cli("status").out
+
+
+def test_reconcile_tells_parked_rows_from_lost_ones(cli: Cli, erp: psycopg.Connection) -> None:
+    cli("run", PARENTS)
+    assert cli("reconcile", PARENTS).code == 3
+    erp.execute("delete from products_parentproduct where id = (select min(id) from products_parentproduct)")
+    erp.commit()
+    said = cli("reconcile", PARENTS, "--json")
+    assert said.code == 1
+    assert said.json["entities"][0]["erp_gone"] == 1
+    assert "differs" in cli("reconcile", PARENTS).out
+
+
+def test_log_lines_do_not_disturb_the_json(cli: Cli) -> None:
+    said = cli.run("run", PARENTS, "--json")
+    assert said.json["entities"][0]["entity"] == PARENTS
+    assert "rows fetched" in said.err
+
+
+def test_run_waits_neither_for_dagster_nor_for_pandas_to_load(cli: Cli) -> None:
+    program = (
+        "import sys; from typer.testing import CliRunner; from legacy_sync.cli import app;"
+        "print(CliRunner().invoke(app, ['run']).exit_code, {'dagster', 'pandas'} & set(sys.modules))"
+    )
+    environment = {**os.environ, **cli.environment}
+    result = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert result.stdout.strip() == "3 set()"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_nothing_half_written(
+    cli: Cli, four_d: FourDServer, erp: psycopg.Connection, number: signal.Signals
+) -> None:
+    four_d.faults.add("slow", seconds=30, table="Artikel_Familie")
+    process = cli.start("run")
+    assert process.stderr is not None
+    assert "opened a session" in process.stderr.readline()
+    process.send_signal(number)
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted: nothing half-written stays" in err
+    assert "Traceback" not in err
+    assert count(erp, PARENTS) == 0

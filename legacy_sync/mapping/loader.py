@@ -79,6 +79,7 @@ def load_project(settings: Settings) -> Project:
         if mapping:
             mappings[entity] = mapping
     reader.check_cycles(mappings)
+    reader.check_shared_tables(mappings)
     if reader.problems:
         raise MappingInvalid(list(dict.fromkeys(reader.problems)))
     return Project(
@@ -235,6 +236,17 @@ class _Reader:
             path = _path_of_dependency(mappings[cycle[0]], mappings[cycle[1]])
             where = self._documents[cycle[0]].where(path)
             self.problems.append(Problem(what, where, 'remove one of the references or "depends_on" lines'))
+
+    def check_shared_tables(self, mappings: dict[str, Mapping]) -> None:
+        """Mappings that read one legacy table share its landed rows, and so must cut it the same way."""
+        first: dict[tuple[str, str], Mapping] = {}
+        for entity, mapping in mappings.items():
+            other = first.setdefault((mapping.source.type, mapping.source.table), mapping)
+            if (other.source, other.partitions) != (mapping.source, mapping.partitions):
+                what = f'{entity} and {other.entity} read "{mapping.source.table}" in different ways'
+                word = "partitions" if other.source == mapping.source else "source"
+                next_step = f"make {word} the same in both files: the rows are fetched once for both"
+                self.problems.append(Problem(what, self._documents[entity].where((word,)), next_step))
 
     def _read(self, file: Path) -> Document:
         self._digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")

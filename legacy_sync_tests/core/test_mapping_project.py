@@ -103,6 +103,15 @@ def test_cycle_names_its_entities_and_the_line(problems_of):
     assert problems[0].next_step == 'remove one of the references or "depends_on" lines'
 
 
+def test_mappings_of_one_table_must_cut_it_the_same_way(problems_of):
+    shared = mapping("a").replace("{table: T}", "{table: T, cursor: m}")
+    windows = "partitions: {type: window, size: month, start: 2024-01-01}\n"
+    problems = problems_of({"a.yaml": shared, "b.yaml": shared.replace("a}", "b}") + windows})
+    assert problems[0].what == 'b and a read "T" in different ways'
+    assert problems[0].where == "mappings/b.yaml:5, partitions"
+    assert "make partitions the same in both files" in problems[0].next_step
+
+
 def test_environment_overlay_is_merged_word_by_word(project_of):
     overlay = (
         "landing_keep: 7\nsources: {four_d: {attempts: 5}}\n"

@@ -199,9 +199,13 @@ class Journey:
 
     def writes(self) -> dict[str, tuple[int, int, int]]:
         """Rows inserted, updated and deleted in each ERP table since it was made, as PostgreSQL counted them."""
-        while self.query("select 1 from pg_stat_activity where application_name = 'legacy_sync' and datname = current_database()"):
+        while self.query(
+            "select 1 from pg_stat_activity where application_name = 'legacy_sync' and datname = current_database()"
+        ):
             continue  # a session tells its numbers when it ends
-        rows = self.query("select relname, n_tup_ins, n_tup_upd, n_tup_del from pg_stat_user_tables where schemaname = 'public'")
+        rows = self.query(
+            "select relname, n_tup_ins, n_tup_upd, n_tup_del from pg_stat_user_tables where schemaname = 'public'"
+        )
         return {r.pop("relname"): tuple(r.values()) for r in rows}
 
 

@@ -31,6 +31,13 @@ class Settings:
     erp_url: str | None = field(default=None, repr=False)
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
+    @property
+    def sessions(self) -> Path:
+        """The private folder for sessions that processes of this machine share."""
+        if "://" in self.landing and not self.landing.startswith("file://"):
+            return Path.home() / ".local" / "state" / "legacy_sync" / "sessions"
+        return Path(self.landing.removeprefix("file://")).absolute().parent / "sessions"
+
     def require_api_url(self) -> str:
         """The base URL of the legacy server, or SettingsInvalid."""
         if self.api_url:

@@ -8,6 +8,8 @@ meant: `take` the legacy value, `keep` the ERP value, or `wait` for a person.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psycopg
 from psycopg import sql
 
@@ -75,6 +77,26 @@ def drop_older(connection: psycopg.Connection, shape: Shape, fetched: list[int])
         values,
     ).rowcount
     return bound + parked
+
+
+def find_emptied(connection: psycopg.Connection, shape: Shape, columns: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Of these columns, for which staged values differ from the base: how many bound rows that is, and of how many."""
+    found = {}
+    for column in columns:
+        row = connection.execute(
+            sql.SQL(
+                "select count(*) filter (where {base} is distinct from {staged}::text), count(*) from ls_stage s"
+                " join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = s._key where {known}"
+            ).format(
+                base=shape.base_of(column),
+                staged=shape.staged(column),
+                entity=sql.Literal(shape.entity_id),
+                known=shape.has_base(column),
+            )
+        ).fetchone()
+        if row:
+            found[column] = (int(row[0]), int(row[1]))
+    return found
 
 
 def adopt(connection: psycopg.Connection, shape: Shape) -> None:

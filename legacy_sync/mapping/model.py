@@ -81,6 +81,7 @@ class TextCast(Word):
     type: Literal["text"] = "text"
     strip: bool = Field(default=True, description="remove blanks at both ends")
     case: Literal["keep", "upper", "lower"] = "keep"
+    empty_is_null: bool = Field(default=False, description="a blank text is null")
     language: str | None = Field(
         default=None, description="for a JSON object per language: which entry to take, such as DE"
     )

@@ -52,7 +52,8 @@ class TableInfo:
 class Scope:
     """Which rows of a table to fetch. Bounds are half-open: from is inside, to is outside.
 
-    With `cursor_to` but no `cursor_from`, rows without a cursor (null, 0!0!0) belong to the scope.
+    With `cursor_to` but no `cursor_from`, rows without a cursor (null, 0!0!0) belong to the scope; with
+    `cursor_from` they do if `with_blank_cursor` says so.
     Key bounds compare the table's primary key as text.
     """
 
@@ -63,6 +64,7 @@ class Scope:
     key_from: str | None = None
     key_to: str | None = None
     page_size: int = 1000
+    with_blank_cursor: bool = False
 
     @property
     def is_whole_table(self) -> bool:

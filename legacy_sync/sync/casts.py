@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -81,6 +82,9 @@ def _cast_text(cells: Cells, step: TextCast, _column: Column) -> Cells:
         cells = map_unique(cells, lambda text: _in_language(text, str(step.language)), pa.string())
     if step.strip:
         cells = cells.with_values(pc.utf8_trim_whitespace(cells.values))
+    if step.empty_is_null:
+        blank = pc.equal(pc.utf8_trim_whitespace(cells.values), "")
+        cells = cells.with_values(pc.if_else(blank, pa.scalar(None, pa.string()), cells.values))
     if step.case != "keep":
         change = pc.utf8_upper if step.case == "upper" else pc.utf8_lower
         cells = cells.with_values(change(cells.values))
@@ -214,6 +218,7 @@ def _cast_boolean(cells: Cells, step: BooleanCast, _column: Column) -> Cells:
 # --- days and instants -------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=1 << 16)  # a table has many rows and few days
 def parse_date(text: str, pivot: int = 50) -> date | Refusal | None:
     """A day in any 4D spelling; None for an empty one (0!0!0, blank, !!0000-00-00!!)."""
     text = text.strip()

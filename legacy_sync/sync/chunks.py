@@ -44,6 +44,8 @@ class Chunk:
     notes: dict[str, int] = field(default_factory=dict)
     violations: dict[str, int] = field(default_factory=dict)
     newest_cursor: date | None = None
+    empty: frozenset[str] | None = None
+    """columns whose attribute is null in all rows of the chunk"""
 
     def fetched_of(self, row: int) -> int:
         """When a staged row was read from the source."""
@@ -79,6 +81,7 @@ def _add(transform: Transform, chunk: Chunk, batch: pa.RecordBatch, first_row: i
     for target, found in ((chunk.notes, result.notes), (chunk.violations, result.violations)):
         for text, rows in found.items():
             target[text] = target.get(text, 0) + rows
+    chunk.empty = result.empty if chunk.empty is None else chunk.empty & result.empty
     fetched = chunk.fetched_of(first_row)
     for p in result.parked:
         raw = raw_row(batch, p.position)

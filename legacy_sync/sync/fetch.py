@@ -258,6 +258,7 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
         cursor_to=plan.cursor_to,
         key_from=window.key_from,
         key_to=window.key_to,
+        with_blank_cursor=window.partition not in plan.full,
         page_size=mapping.source.page_size,
     )
 

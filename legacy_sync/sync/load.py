@@ -28,6 +28,7 @@ from legacy_sync.sync.report import Counts, ParkedSample, RunReport
 from legacy_sync.sync.transform import Transform
 
 _PARKED_AT_LEAST = 20
+_EMPTIED_AT_LEAST = 10
 _SAMPLE = 50
 
 
@@ -121,6 +122,7 @@ class Loader:
         began = self._spend("stage", began)
         shape = self._shape(chunk.kept)
         older = plan.drop_older(self.connection, shape, chunk.fetched)
+        self._refuse_emptied_columns(shape, chunk)
         links = resolve_references(self.connection, shape)
         if not slice_.replays:
             _add_links(self.report.links, links)
@@ -148,6 +150,13 @@ class Loader:
             backfilled=backfilled,
             kept=kept,
         )
+
+    def _refuse_emptied_columns(self, shape: Shape, chunk: Chunk) -> None:
+        """Raises GuardTripped when an attribute that had values is null in every row: a right was taken away."""
+        emptied = plan.find_emptied(self.connection, shape, [c for c in chunk.empty or () if c not in chunk.kept])
+        for column, (changed, bound) in emptied.items():
+            if changed >= _EMPTIED_AT_LEAST and changed > bound / 2:
+                raise _column_emptied(self.mapping, column, chunk.rows, changed)
 
     def _stage(self, chunk: Chunk) -> None:
         columns = self.transform.staged_columns
@@ -328,6 +337,16 @@ def _add_links(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]
         mine = total.setdefault(column, {})
         for name, rows in numbers.items():
             mine[name] = mine.get(name, 0) + rows
+
+
+def _column_emptied(mapping: Mapping, column: str, rows: int, changed: int) -> GuardTripped:
+    attributes = " and ".join(mapping.fields[column].attributes)
+    return GuardTripped(
+        f"{attributes} is null in all {rows:,} rows read, which would empty {column} in {changed:,} rows of the ERP",
+        where=f"load of {mapping.entity}; nothing was written",
+        next_step=f"give the API user the right to read {attributes} of {mapping.source.table} in 4D;"
+        " if the values are really gone, remove the field from the mapping",
+    )
 
 
 def _too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[str]) -> GuardTripped:

@@ -48,6 +48,8 @@ class Transformed:
     violations: dict[str, int] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     """columns of which at least one cell keeps its ERP value"""
+    empty: frozenset[str] = frozenset()
+    """columns whose attribute was delivered and is null in every row"""
 
 
 class Transform:
@@ -112,7 +114,7 @@ class Transform:
         if rule.reference:
             keep[name] = self._stage_lookups(work, name, columns)
             return
-        cells, original = self._read(work, rule, column)
+        cells, original = self._read(work, name, rule, column)
         work.collect_notes(name, cells.notes)
         refused = pc.is_valid(cells.refused) if cells.refused is not None else None
         kept = cells.absent
@@ -134,7 +136,7 @@ class Transform:
         if kept is not None:
             keep[name] = kept
 
-    def _read(self, work: _Batch, rule: FieldMapping, column: Column) -> tuple[Cells, pa.Array | None]:
+    def _read(self, work: _Batch, name: str, rule: FieldMapping, column: Column) -> tuple[Cells, pa.Array | None]:
         """The cast values of one field and the texts they came from."""
         steps = rule.cast or (default_cast(column),)
         if rule.value is not None:
@@ -144,6 +146,8 @@ class Transform:
         else:
             cells = work.spelled(rule.from_)
         original = cells.values
+        if work.rows and cells.absent is None and original.null_count == work.rows:
+            work.empty.add(name)
         return apply_casts(cells, steps, column), original
 
     def _stage_lookups(self, work: _Batch, name: str, columns: dict[str, pa.Array]) -> pa.Array | None:
@@ -179,7 +183,8 @@ class Transform:
         if work.parked:
             good = [position not in work.parked for position in range(work.rows)]
             staged = staged.filter(pa.array(good))
-        return Transformed(staged, list(work.parked.values()), work.notes, work.violations, kept)
+        empty = frozenset(work.empty)
+        return Transformed(staged, list(work.parked.values()), work.notes, work.violations, kept, empty)
 
 
 class _Batch:
@@ -191,6 +196,7 @@ class _Batch:
         self.keys: pa.Array = pa.nulls(self.rows, pa.string())
         self.parked: dict[int, ParkedRow] = {}
         self.notes: dict[str, int] = {}
+        self.empty: set[str] = set()
         self.violations: dict[str, int] = {}
 
     def attribute(self, name: str) -> Cells:

@@ -15,10 +15,12 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
+from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
@@ -44,6 +46,7 @@ from legacy_sync.sources.four_d.answers import (
 )
 from legacy_sync.sources.four_d.catalog import read_catalog
 from legacy_sync.sources.four_d.filters import writable_name
+from legacy_sync.sources.four_d.session_file import SessionFile
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +139,18 @@ class Answer(Generic[T]):
 class SimpleAPIClient:
     """Reads one 4D REST server; safe to share between threads."""
 
-    def __init__(self, url: str, credentials: Credentials | None = None, options: ClientOptions | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials | None = None,
+        options: ClientOptions | None = None,
+        sessions: Path | None = None,
+    ) -> None:
+        """`sessions` is a folder in which processes share their session; without it each has its own."""
         self.options = options or ClientOptions()
         self._base, in_url = _split_url(url)
         self._credentials = credentials or in_url
-        self._session = _session_for(self._base, self._credentials)
+        self._session = _session_for(self._base, self._credentials, sessions)
         self._tally = Tally()
 
     def __repr__(self) -> str:
@@ -333,8 +343,9 @@ class SimpleAPIClient:
 class _SharedSession:
     """The one HTTP session of this process at a server for a user: cookies, connections, login state."""
 
-    def __init__(self, base: str) -> None:
+    def __init__(self, base: str, file: SessionFile | None) -> None:
         self._base = base
+        self._file = file
         self._lock = threading.RLock()
         self._is_known = False
         self.logins = 0
@@ -351,7 +362,10 @@ class _SharedSession:
             return
         with self._lock:
             if not self._is_known:
-                log_in()
+                with self._file.locked() if self._file else nullcontext():
+                    if self._file:
+                        self._file.load_into(self.http.cookies)
+                    log_in()
                 self._is_known = True
                 self.logins += 1
 
@@ -379,6 +393,8 @@ class _SharedSession:
         sent = _cookies_sent(response)
         new = {cookie.name: cookie.value for cookie in response.cookies if sent.get(cookie.name) != cookie.value}
         names = ", ".join(sorted(new))
+        if new and self._file:
+            self._file.save(self.http.cookies)
         changed = [name for name in new if name in sent or not any(map(_is_session_cookie, sent))]
         if new and not sent:
             logger.info("4D server %s opened a session (cookies %s)", self._base, names)
@@ -387,16 +403,17 @@ class _SharedSession:
         return any(map(_is_session_cookie, changed))
 
 
-_sessions: dict[tuple[int, str, Credentials | None], _SharedSession] = {}
+_sessions: dict[tuple[int, str, Credentials | None, Path | None], _SharedSession] = {}
 _sessions_lock = threading.Lock()
 
 
-def _session_for(base: str, credentials: Credentials | None) -> _SharedSession:
-    """The shared session; a forked process gets its own, since sockets cannot be shared."""
-    name = (os.getpid(), base, credentials)
+def _session_for(base: str, credentials: Credentials | None, folder: Path | None) -> _SharedSession:
+    """The shared session; a forked process gets its own connections, since sockets cannot be shared."""
+    name = (os.getpid(), base, credentials, folder)
     with _sessions_lock:
         if name not in _sessions:
-            _sessions[name] = _SharedSession(base)
+            file = SessionFile(folder, base, credentials.user if credentials else None) if folder else None
+            _sessions[name] = _SharedSession(base, file)
         return _sessions[name]
 
 

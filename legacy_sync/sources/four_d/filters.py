@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from legacy_sync.sources.four_d.wire import decode_date
 
 KeyValue = str | int | float
 
+_FIRST_DAY = "1000-01-01"  # later than the blank date, earlier than any other
 _IDENTIFIER = re.compile(r"\w+")
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
 _ENVELOPE_FIELDS = frozenset({"__KEY", "__STAMP", "__TIMESTAMP"})
@@ -77,7 +78,10 @@ class Selection:
         if self.cursor:
             cursor = writable_name(self.cursor)
             if self.cursor_from:
-                parts.append(compared(cursor, ">=", self.cursor_from.isoformat()))
+                since = compared(cursor, ">=", self.cursor_from.isoformat())
+                if self.with_blank_cursor:  # 0!0!0 is no null, but before every date
+                    since = f"(({since} or ({cursor} = null)) or {compared(cursor, '<', _FIRST_DAY)})"
+                parts.append(since)
             if self.cursor_to:
                 before = compared(cursor, "<", self.cursor_to.isoformat())
                 parts.append(f"({before} or ({cursor} = null))" if self.with_blank_cursor else before)
@@ -112,15 +116,16 @@ class Selection:
         if self.after is not None and self.after in keys:
             raise _ignored(self.key, self.after, where)
         bounds = [bound for bound in (self.key_from, self.key_to, self.after) if bound is not None]
-        fold = order_of([*keys, *bounds]) if keys and bounds else None
-        if fold is None:
+        ordered = in_server_order([*keys, *bounds]) if keys and bounds else None
+        if ordered is None:
             return  # only the server's language rules could tell
-        lowest, highest = min(keys, key=fold), max(keys, key=fold)
-        if self.after is not None and fold(lowest) <= fold(self.after):
+        folded = dict(zip(bounds, ordered[len(keys) :], strict=True))
+        lowest, highest = min(ordered[: len(keys)]), max(ordered[: len(keys)])
+        if self.after is not None and lowest <= folded[self.after]:
             raise _ignored(self.key, lowest, where)
-        if self.key_from is not None and fold(lowest) < fold(self.key_from):
+        if self.key_from is not None and lowest < folded[self.key_from]:
             raise _ignored(self.key, lowest, where)
-        if self.key_to is not None and fold(highest) >= fold(self.key_to):
+        if self.key_to is not None and highest >= folded[self.key_to]:
             raise _ignored(self.key, highest, where)
 
 
@@ -138,7 +143,7 @@ def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
         cursor=scope.cursor if scope.cursor_from or scope.cursor_to else None,
         cursor_from=scope.cursor_from,
         cursor_to=scope.cursor_to,
-        with_blank_cursor=scope.cursor_from is None,
+        with_blank_cursor=scope.cursor_from is None or scope.with_blank_cursor,
         key=key,
         key_from=_key_bound(scope.key_from, key_type, scope.table),
         key_to=_key_bound(scope.key_to, key_type, scope.table),
@@ -156,17 +161,20 @@ def writable_name(name: str) -> str:
     )
 
 
-def order_of(keys: Sequence[Any]) -> Callable[[Any], Any] | None:
-    """How the server must order these keys, or None where its collation could differ from any guess."""
+def in_server_order(keys: Sequence[Any]) -> list[Any] | None:
+    """The keys in a form that compares as the server does, or None where its collation could differ from any guess."""
     kinds = set(map(type, keys))
     if kinds <= {int, float}:
-        return lambda key: key
+        return list(keys)
     if kinds != {str}:
         return None
-    text = "".join(keys)
-    if "-" in text and len(set(map(len, keys))) == 1:
-        text = text.replace("-", "")
-    return str.lower if text.isascii() and text.isalnum() else None  # text compares without regard to case
+    text = "\n".join(keys)
+    if text.count("\n") >= len(keys):
+        return None  # a key of several lines
+    plain = text.replace("\n", "")
+    if "-" in plain and len(set(map(len, keys))) == 1:
+        plain = plain.replace("-", "")
+    return text.lower().split("\n") if plain.isascii() and plain.isalnum() else None  # compares without regard to case
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -14,14 +14,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, Protocol
 
 from legacy_sync.errors import LegacySyncError, SourceUnavailable, SourceUntrustworthy
 from legacy_sync.sources.base import TableInfo
 from legacy_sync.sources.four_d.answers import EntitySetLost, is_only_ok
 from legacy_sync.sources.four_d.client import RestPath, SimpleAPIClient, Tally
-from legacy_sync.sources.four_d.filters import KeyValue, Selection, order_of, writable_name
+from legacy_sync.sources.four_d.filters import KeyValue, Selection, in_server_order, writable_name
 from legacy_sync.sources.four_d.wire import Envelope, read_envelope
 
 logger = logging.getLogger(__name__)
@@ -127,8 +126,8 @@ class KeysetPages:
         keys = [row[self._key] for row in page.rows]
         if len(set(keys)) != len(keys) or not all(known.isdisjoint(keys) for known in self._known):
             raise _doubt("a row came twice: the server repeated a page", where)
-        fold = order_of(keys)
-        if fold and any(left >= right for left, right in pairwise(map(fold, keys))):
+        ordered = in_server_order(keys)
+        if ordered and ordered != sorted(set(ordered)):
             raise _doubt(f'the rows are not in the order of "{self._key}" that was asked for', where)
         if page.holes and not page.rows and page.received == self._request.page_size:
             raise _doubt("a page held only rows that were deleted meanwhile", where)

@@ -225,7 +225,7 @@ def create(settings: Settings, options: Mapping[str, Any] | None = None) -> Four
             next_step=f"use one of: {', '.join(sorted(known))}",
         )
     credentials = Credentials(settings.api_user, settings.api_password or "") if settings.api_user else None
-    return FourDSource(SimpleAPIClient(url, credentials, ClientOptions(**options)))
+    return FourDSource(SimpleAPIClient(url, credentials, ClientOptions(**options), settings.sessions))
 
 
 def _checked_probe(selection: Selection, parsed: object, where: str) -> Envelope:

@@ -1,0 +1,73 @@
+"""Which answers of the legacy server are too strange to be believed?"""
+
+import pytest
+from journey_setup import PARENTS, VARIANTS, Journey
+
+from legacy_sync.errors import GuardTripped
+
+
+def families(journey: Journey, count: int = 20) -> list[str]:
+    keys = [journey.family(n, Bezeichnung_ENG=f"Family {n}") for n in range(1, count + 1)]
+    journey.run()
+    return keys
+
+
+def test_attribute_that_becomes_null_in_every_row_stops_the_run(journey: Journey):
+    families(journey)
+    before = journey.places(PARENTS)
+    journey.store.tables["Artikel_Familie"].unreadable = frozenset({"Bezeichnung_ENG"})
+    with pytest.raises(GuardTripped, match="Bezeichnung_ENG is null in all 20 rows read") as refusal:
+        journey.run(full=True)
+    assert "right to read Bezeichnung_ENG" in refusal.value.next_step
+    assert journey.places(PARENTS) == before
+
+
+def test_flag_that_becomes_null_in_every_row_stops_the_run(journey: Journey):
+    families(journey)
+    journey.store.tables["Artikel_Familie"].unreadable = frozenset({"aktiv"})
+    with pytest.raises(GuardTripped, match="would empty is_active in 20 rows"):
+        journey.run(full=True)
+    assert journey.row("1")["is_active"] is True
+
+
+def test_right_given_back_lets_the_next_run_pass(journey: Journey):
+    families(journey)
+    table = journey.store.tables["Artikel_Familie"]
+    table.unreadable = frozenset({"aktiv"})
+    with pytest.raises(GuardTripped):
+        journey.run(full=True)
+    table.unreadable = frozenset()
+    assert journey.run(full=True).counts.unchanged == 20
+
+
+def test_attribute_that_was_always_null_is_no_alarm(journey: Journey):
+    for number in range(1, 21):
+        journey.family(number)
+    journey.run()
+    assert journey.run(full=True).counts.unchanged == 20
+
+
+def test_few_rows_that_lose_a_value_are_an_ordinary_change(journey: Journey):
+    keys = families(journey)
+    journey.store.clock.advance(days=3)
+    for key in keys[:3]:
+        journey.edit(key, Bezeichnung_ENG=None)
+    assert journey.run().counts.updated == 3
+
+
+def test_record_without_a_cursor_arrives_with_an_ordinary_run(journey: Journey):
+    families(journey, 3)
+    journey.store.clock.advance(days=30)
+    for number, blank in ((50, None), (51, "0!0!0")):
+        key = journey.family(number)
+        journey.store.tables["Artikel_Familie"]  # the application stamps a record at its first change only
+        journey.edit(key, silent=True, modified_date=blank)
+    journey.run()
+    assert {"50", "51"} <= set(journey.skus())
+
+
+def test_blank_old_number_is_stored_as_null(journey: Journey):
+    parent = journey.family(1)
+    journey.variant(2, parent, alteNummer="  ", fk_ArtNr="B2", ArtikelArt="BE")
+    journey.run_all()
+    assert journey.row("2", VARIANTS)["legacy_sku"] is None

@@ -5,10 +5,8 @@ STAMP := $(VENV)/.installed
 PEERS := .legacy_sync/bench-venv
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
-SUITE = @test -d legacy_sync_tests/$@ || { echo "legacy_sync_tests/$@ does not exist"; exit 2; }; \
-	$(BIN)/python -m legacy_sync_tests.$@ $(if $(SLICE),--slice $(SLICE))
 
-.PHONY: help setup check audit test demo up bench chaos browser clean
+.PHONY: help setup check audit test demo up bench chaos clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,18 +39,15 @@ up: $(STAMP) ## the demo servers and Dagster's UI until Ctrl-C
 	$(BIN)/legacy-sync up
 
 bench: $(STAMP) $(if $(SLICE),,$(PEERS)/.installed) ## rows per second, against other tools (SLICE=ci for a short one)
-	$(SUITE)
+	$(BIN)/python -m legacy_sync_tests.bench $(if $(SLICE),--slice $(SLICE)) $(ARGS)
 
 $(PEERS)/.installed: constraints.txt # apart from .venv, which stays as production has it
 	@test -e $@ || $(PYTHON) -m venv --clear $(PEERS)
 	$(subst $(BIN),$(PEERS)/bin,$(INSTALL)) -c constraints.txt 'dlt[postgres]' orjson pyarrow
 	@touch $@
 
-chaos: $(STAMP) ## kill processes and cut connections at random, then compare both sides (SLICE=ci)
-	$(SUITE)
-
-browser: $(STAMP) ## walk through the UI in a browser (SLICE=ci)
-	$(SUITE)
+chaos: $(STAMP) ## kill loads at random moments, then compare with an undisturbed run (ROUNDS=100)
+	CHAOS_ROUNDS=$(or $(ROUNDS),100) $(BIN)/python -m pytest legacy_sync_tests/journeys/test_kill.py --timeout=3600
 
 clean: ## stop the demo database and delete what setup, demo and tests made
 	@test ! -d .legacy_sync/postgres || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; \

@@ -66,13 +66,23 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(
         environment=env.get("LEGACY_SYNC_ENV") or "dev",
         mappings=_folder(env.get("LEGACY_SYNC_MAPPINGS")),
-        landing=env.get("LEGACY_SYNC_LANDING") or str(Path.cwd() / ".legacy_sync" / "landing"),
+        landing=env.get("LEGACY_SYNC_LANDING") or str(own_folder() / "landing"),
         api_url=_url(env, "LEGACY_API_URL", ("http", "https")),
         api_user=env.get("LEGACY_API_USER") or None,
         api_password=env.get("LEGACY_API_PASSWORD") or None,
         erp_url=_url(env, "ERP_DATABASE_URL", ("postgresql", "postgres")),
         values=env,
     )
+
+
+def own_folder() -> Path:
+    """The folder below the working directory that holds what is not set elsewhere; raises SettingsInvalid."""
+    try:
+        return Path.cwd() / ".legacy_sync"
+    except FileNotFoundError:
+        raise SettingsInvalid(
+            "the working directory no longer exists", where="current folder", next_step="change to one that does"
+        ) from None
 
 
 def mask_url(url: str) -> str:

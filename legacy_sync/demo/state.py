@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
+from legacy_sync.settings import own_folder
+
 ERP_DATABASE = "pyerp"
 DAGSTER_DATABASE = "dagster"
 
@@ -40,7 +42,7 @@ class DemoFolder:
     @classmethod
     def here(cls) -> DemoFolder:
         """The demo of the current directory."""
-        return cls(Path.cwd() / ".legacy_sync")
+        return cls(own_folder())
 
     @property
     def postgres(self) -> Path:

@@ -20,32 +20,41 @@ from legacy_sync.erp.staging import CELL, PLAN, forget_parked, park_staged
 
 def classify(connection: psycopg.Connection, shape: Shape) -> None:
     """Creates `ls_plan` with all staged rows that are not simply unchanged."""
+    new = connection.execute(
+        sql.SQL(
+            "create temp table ls_plan as select s._row, s._key, {new}::{type} as erp_id, 'new' as decision"
+            " from ls_stage s where not exists (select from legacy_sync.binding b"
+            "  where b.entity_id = {entity} and b.legacy_key = s._key)"
+        ).format(new=_new_key(connection, shape), type=shape.pk_type, entity=sql.Literal(shape.entity_id))
+    ).rowcount
+    row = connection.execute("select count(*) from ls_stage").fetchone()
+    if row and row[0] > new:
+        _classify_bound(connection, shape)
+
+
+def _classify_bound(connection: psycopg.Connection, shape: Shape) -> None:
+    """Adds the bound rows in which anything differs from the ERP row or from what was last agreed on."""
     same = sql.SQL(" and ").join(
         sql.SQL("{} is not distinct from {}").format(
             shape.comparable(shape.effective(c, _erp(c)), c), shape.comparable(_erp(c), c)
         )
         for c in shape.columns
     )
-    agreed = shape.base_array(shape.effective(c, _erp(c)) for c in shape.columns)
     connection.execute(
         sql.SQL(
-            "create temp table ls_plan as"
-            " select s._row, s._key, case when b.legacy_key is null then {new} else b.erp_key::{type} end as erp_id,"
-            "  case when b.legacy_key is null then 'new' when e.{pk} is null then 'gone' else 'differs' end as decision"
-            " from ls_stage s"
-            " left join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = s._key"
+            "insert into ls_plan select s._row, s._key, b.erp_key::{type},"
+            "  case when e.{pk} is null then 'gone' else 'differs' end"
+            " from ls_stage s join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = s._key"
             " left join {erp} e on e.{pk} = b.erp_key::{type}"
-            " where b.legacy_key is null or e.{pk} is null"
-            "  or not ({same} and b.erp_base is null and b.missing_since is null and b.base is not distinct from"
-            " {agreed})"
+            " where e.{pk} is null or not ({same} and b.erp_base is null and b.missing_since is null"
+            "  and b.base is not distinct from {agreed})"
         ).format(
             type=shape.pk_type,
             pk=shape.pk,
             entity=sql.Literal(shape.entity_id),
             erp=shape.erp,
-            new=_new_key(connection, shape),
             same=same,
-            agreed=agreed,
+            agreed=shape.base_array(shape.effective(c, _erp(c)) for c in shape.columns),
         )
     )
 
@@ -127,8 +136,13 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
             "update ls_plan p set decision = 'adopt', erp_id = k.erp_key::{type}"
             " from (select distinct on (erp_key) * from ls_known where n = 1 order by erp_key, _row) k"
             " where k._row = p._row and not exists (select 1 from legacy_sync.binding b"
-            "  where b.entity_id = {entity} and b.erp_key = k.erp_key)"
+            "  where b.entity_id = {entity} and b.erp_key = k.erp_key and b.missing_since is null)"
         ).format(type=shape.pk_type, entity=sql.Literal(shape.entity_id))
+    )
+    connection.execute(  # a record that is gone gives its row to the one that took its place
+        "delete from legacy_sync.binding b using ls_plan p"
+        " where p.decision = 'adopt' and b.entity_id = %s and b.erp_key = p.erp_id::text",
+        [shape.entity_id],
     )
 
 

@@ -174,7 +174,7 @@ class Stream:
     def commit(self) -> list[LandedFetch]:
         """Makes the fetch visible, all partitions of it; raises GuardTripped for an answer that cannot be true."""
         report = self.fetch.report
-        if self.work.is_whole_table and not self.summary.rows + report.rows:
+        if not self.work.is_first and not self.summary.rows + report.rows and self._is_empty_table():
             _refuse_empty_answer(self.workspace, self.work.mapping)
         self._flush()
         landed = [
@@ -188,6 +188,13 @@ class Stream:
         ]
         self._sum_up(landed)
         return landed
+
+    def _is_empty_table(self) -> bool:
+        """Whether the table has no rows; an incremental fetch normally reads those of the last day again."""
+        if self.work.is_whole_table:
+            return True
+        source = self.work.mapping.source
+        return self.workspace.source(source.type).probe(source.table, None, None).count == 0
 
     def _sum_up(self, landed: list[LandedFetch]) -> None:
         report, summary = self.fetch.report, self.summary

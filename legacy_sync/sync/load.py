@@ -265,8 +265,8 @@ class Loader:
 
     # --- records that are gone -------------------------------------------------------------------
 
-    def sweep(self, fetches: list[LandedFetch]) -> None:
-        """Deals with bound records that a complete fetch of the whole table does not contain, as declared.
+    def sweep(self, fetches: list[LandedFetch]) -> int:
+        """Deals with bound records that a complete fetch of the whole table does not contain; returns how many.
 
         Raises GuardTripped when more are missing than the mapping believes possible; then nothing is marked.
         """
@@ -281,6 +281,7 @@ class Loader:
             sweep.note_missing(self.connection, self.entity_id, self.run_id)
         if missing:
             self.report.warnings["records that are gone from the legacy table"] = missing
+        return missing
 
     def _keys(self, fetches: list[LandedFetch]) -> Iterator[str]:
         for fetch in fetches:

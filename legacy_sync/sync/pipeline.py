@@ -148,12 +148,12 @@ def _is_new_meaning(loader: Loader) -> bool:
     return runs.last_mapping_version(loader.connection, loader.entity_id) not in (None, loader.mapping.version)
 
 
-def _replay(loader: Loader) -> None:
+def _replay(loader: Loader, *, again: bool = False) -> None:
     """Tries the rows that wait, until none can be loaded any more.
 
-    Rows this run parked itself are tried again only if something was written since that they may be found by.
+    Rows this run parked itself are tried `again` only if something happened since that may help them.
     """
-    progress = bool(loader.report.counts.backfilled)
+    progress = again or bool(loader.report.counts.backfilled)
     while True:
         waiting = quarantine.replayable(loader.connection, loader.entity_id, loader.mapping.version)
         earlier = [w for w in waiting if w.legacy_key not in loader.waiting]
@@ -193,7 +193,8 @@ def _finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
     whole = _whole_table(loader.mapping, slices)
     if whole and loader.mapping.deletes.policy != "ignore":
         with translated(f"load of {loader.mapping.entity}, records that are gone"):
-            loader.sweep(whole)
+            if loader.sweep(whole):
+                _replay(loader, again=True)
     report = loader.report
     report.partitions = tuple(s.partition for s in slices)
     report.outcome = "succeeded_with_parked" if report.counts.parked else "succeeded"

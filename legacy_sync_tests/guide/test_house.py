@@ -15,7 +15,14 @@ TREES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
     for path in sorted(PACKAGE.rglob("*.py"))
 }
-SHAPES = {"errors", "mapping", "erp.catalog", "erp.shape", "sources.base", "ledger.quarantine.Parked"}  # what things look like; no I/O in them
+SHAPES = {
+    "errors",
+    "mapping",
+    "erp.catalog",
+    "erp.shape",
+    "sources.base",
+    "ledger.quarantine.Parked",
+}  # what things look like; no I/O in them
 STAGED = ("ROW", "KEY", "MODIFIED", "StagedColumn", "keep_column", "keep_columns", "lookup_column", "encode")
 SHAPES |= {f"erp.staging.{name}" for name in STAGED}
 STARTERS = {"orchestration", "definitions", "cli", "demo"}

@@ -89,3 +89,22 @@ def test_empty_answer_for_a_table_that_had_rows_stops_the_run(journey: Journey):
     with pytest.raises(GuardTripped, match="answered no rows, but 3 were loaded before"):
         journey.run(full=True)
     assert journey.row("1")["is_active"] is True
+
+
+def test_record_saved_anew_under_another_key_takes_over_the_row(journey: Journey):
+    keys = three_families(journey, policy="report", max_share=0.5)
+    row_id = journey.row("1")["id"]
+    journey.store.delete("Artikel_Familie", keys[0])
+    anew = journey.family(1, UID="F" * 32, Bezeichnung="neu angelegt")
+    assert journey.run().parked_by_reason == {"duplicate": 1}  # nothing says yet that the old one is gone
+    assert journey.run(full=True).counts.adopted == 1
+    row = journey.row("1")
+    assert (row["id"], row["name"], row["legacy_id"]) == (row_id, "neu angelegt", anew)
+    assert journey.parked() == {}
+
+
+def test_emptied_table_is_an_alarm_in_an_incremental_run_too(journey: Journey):
+    for key in three_families(journey, **SOFT):
+        journey.store.delete("Artikel_Familie", key)
+    with pytest.raises(GuardTripped, match="answered no rows, but 3 were loaded before"):
+        journey.run()

@@ -82,6 +82,7 @@ class KeysetPages:
         self._request, self.progress = request, progress
         self._key = request.selection.key or ""
         self._known: tuple[set[Any], set[Any]] = (set(), set())  # keys of the first and of the last page
+        self._remaining = 0  # rows the last page left over, by its own count
 
     def __iter__(self) -> Iterator[Envelope]:
         after: KeyValue | None = None
@@ -89,6 +90,7 @@ class KeysetPages:
             page = self._read_page(after)
             self.progress.rows += len(page.rows)
             self.progress.holes += page.holes
+            self._remaining = page.count - page.received
             if page.rows:
                 after = page.rows[-1][self._key]
                 self._remember(page)
@@ -122,6 +124,8 @@ class KeysetPages:
     def _checked(self, parsed: object, selection: Selection, where: str) -> Envelope:
         page = read_envelope(parsed, where)
         check_size(page, min(self._request.page_size, page.count), where)
+        if self._remaining - page.count > self._explainable():
+            raise _doubt(f"only {page.count} rows are left where {self._remaining} were just announced", where)
         selection.check(page.rows, where)
         keys = [row[self._key] for row in page.rows]
         if len(set(keys)) != len(keys) or not all(known.isdisjoint(keys) for known in self._known):
@@ -132,6 +136,10 @@ class KeysetPages:
         if page.holes and not page.rows and page.received == self._request.page_size:
             raise _doubt("a page held only rows that were deleted meanwhile", where)
         return page
+
+    def _explainable(self) -> int:
+        """How many rows may vanish because people work on while the table is read."""
+        return max(_EXPLAINABLE_ROWS, int((self.progress.total or 0) * _EXPLAINABLE_SHARE))
 
     def _remember(self, page: Envelope) -> None:
         keys = {row[self._key] for row in page.rows}
@@ -146,9 +154,8 @@ class KeysetPages:
             return
         now = self._count_again()
         fact = f"{received} rows came where {announced} were announced and {now} are there now"
-        explainable = max(_EXPLAINABLE_ROWS, int(announced * _EXPLAINABLE_SHARE))
         is_behind = received < min(announced, now) or received == 0 < now
-        if announced - received > explainable or (is_behind and (self._request.is_strict or received == 0)):
+        if announced - received > self._explainable() or (is_behind and (self._request.is_strict or received == 0)):
             raise _doubt(fact, f'{self._request.client.where}, table "{self._request.info.name}"')
         progress.is_complete = not is_behind
         if announced > received:
@@ -278,10 +285,11 @@ def check_size(page: Envelope, expected: int, where: str) -> None:
     """Raise SourceUntrustworthy unless the page is as long as its own count says."""
     if page.received == expected:
         return
+    cap = f"if the server caps its pages, set the page size to {page.received} or less; " if page.received else ""
     raise SourceUntrustworthy(
         f"a page held {page.received} rows where {expected} of {page.count} were due",
         where=where,
-        next_step=f"if the server caps its pages, set the page size to {max(page.received, 1)} or less; then run again",
+        next_step=(cap if page.received < expected else "") + "check the 4D server's log, then run again",
     )
 
 

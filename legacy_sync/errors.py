@@ -11,6 +11,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── SourceRefused          the legacy server refuses for good (login, unknown table, bad filter)
     │   ├── SourceUntrustworthy    an answer that contradicts the request (filter ignored, counts disagree)
     │   ├── GuardTripped           the change is too large or too empty to be believed
+    │   ├── LandingUnusable        the folder for fetched rows cannot be read or written
     │   ├── LedgerUnusable         the ledger cannot be created, is newer than this program, or was altered
     │   └── ErpRefused             the ERP database refuses for good (rights, missing table)
     ├── RetryLater                 the same call may succeed later
@@ -102,6 +103,10 @@ class SourceUntrustworthy(AbortRun):
 
 class GuardTripped(AbortRun):
     """The change is too large or too empty to be believed; a person has to confirm it."""
+
+
+class LandingUnusable(AbortRun):
+    """The landing cannot be read or written: wrong place, rights, full disk, damaged file."""
 
 
 class LedgerUnusable(AbortRun):

@@ -32,6 +32,12 @@ class Settings:
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
+    def server_name(self) -> str:
+        """The legacy server without scheme, user and password; "none" while none is set."""
+        parts = urlsplit(self.api_url or "")
+        return parts.netloc.rsplit("@", 1)[-1] + parts.path.rstrip("/") or "none"
+
+    @property
     def sessions(self) -> Path:
         """The private folder for sessions that processes of this machine share."""
         if "://" in self.landing and not self.landing.startswith("file://"):
@@ -108,11 +114,17 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | N
     value = env.get(name)
     if not value:
         return None
-    scheme = urlsplit(value).scheme.split("+")[0]
-    if scheme not in schemes:
-        raise SettingsInvalid(
-            f'"{mask_url(value)}" is no URL of the kind {schemes[0]}://…',
-            where=f"environment variable {name}",
-            next_step=f"write it as {schemes[0]}://host…",
-        )
+    try:
+        parts = urlsplit(value)
+        is_usable = parts.scheme.split("+")[0] in schemes and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is no number, half an IPv6 address
+        raise _no_url(name, "the value cannot be read as a URL", schemes) from None
+    if not is_usable:
+        raise _no_url(name, f'"{mask_url(value)}" is no URL of the kind {schemes[0]}://…', schemes)
     return value
+
+
+def _no_url(name: str, what: str, schemes: tuple[str, ...]) -> SettingsInvalid:
+    return SettingsInvalid(
+        what, where=f"environment variable {name}", next_step=f"write it as {schemes[0]}://host:port…"
+    )

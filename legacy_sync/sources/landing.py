@@ -10,10 +10,12 @@ written last, aside and then renamed: a fetch without a manifest does not exist.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +28,10 @@ import fsspec.core
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
+
+from legacy_sync.errors import LandingUnusable
+
+logger = logging.getLogger(__name__)
 
 FULL, INCREMENTAL = "full", "incremental"
 
@@ -52,33 +58,42 @@ class LandedFetch:
 class Landing:
     """Fetched rows under one root, a local folder or any fsspec URL; several machines may share it."""
 
-    def __init__(self, root: str) -> None:
-        self._files, self._root = fsspec.core.url_to_fs(root)
-        self._is_local = isinstance(self._files, LocalFileSystem)
+    def __init__(self, root: str, source: str = "") -> None:
+        """Below `root`, `source` has a folder of its own, so that rows of two servers never meet."""
         self.root = root
+        try:
+            self._files, self._root = fsspec.core.url_to_fs(root)
+        except (ImportError, ValueError) as error:
+            raise _unusable(root, error) from error
+        self._is_local = isinstance(self._files, LocalFileSystem)
+        if source:
+            self._root = f"{self._root.rstrip('/')}/{_safe_name(source)}"
 
     def open_fetch(self, table: str, partition: str) -> LandingWriter:
         """A writer for one new fetch; also sweeps what dead fetches left here more than a day ago."""
-        self._sweep(table, partition)
+        with self.usable():
+            self._sweep(table, partition)
         return LandingWriter(self, table, partition, _new_fetch_id())
 
     def fetches(self, table: str, partition: str) -> list[LandedFetch]:
         """The committed fetches of a partition, oldest first."""
-        folder = self._folder(table, partition)
-        ids = sorted(name[: -len(".json")] for name in self._names(folder) if _is_manifest(name))
-        return [self._read_manifest(table, partition, fetch_id) for fetch_id in ids]
+        with self.usable():
+            names = self._names(self._folder(table, partition))
+            ids = sorted(name[: -len(".json")] for name in names if _is_manifest(name))
+            found = [self._find_manifest(table, partition, fetch_id) for fetch_id in ids]
+        return [fetch for fetch in found if fetch]
 
     def partitions(self, table: str) -> list[str]:
         """The partitions of a table that hold a committed fetch."""
-        folder = self._folder(table)
-        found = (_unsafe_name(name) for name in self._names(folder))
-        return sorted(p for p in found if any(map(_is_manifest, self._names(self._folder(table, p)))))
+        with self.usable():
+            found = [_unsafe_name(name) for name in self._names(self._folder(table))]
+            return sorted(p for p in found if any(map(_is_manifest, self._names(self._folder(table, p)))))
 
     def read(self, fetch: LandedFetch) -> Iterator[pa.RecordBatch]:
         """The batches of a fetch in the order they were written."""
         for part in fetch.parts:
             path = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}/{part}"
-            with self._files.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+            with self.usable(), self._files.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
                 yield from parquet.iter_batches(batch_size=1 << 16)
 
     def prune(self, table: str, partition: str, keep: int) -> int:
@@ -93,9 +108,18 @@ class Landing:
         old = [fetch for fetch in landed if fetch.fetch_id < full[-keep]]
         folder = self._folder(table, partition)
         for fetch in old:
-            self._files.rm_file(f"{folder}/{fetch.fetch_id}.json")  # first, so that no reader sees half a fetch
-            self._remove(f"{folder}/{fetch.fetch_id}")
+            with self.usable():
+                self._files.rm_file(f"{folder}/{fetch.fetch_id}.json")  # first, so that no reader sees half a fetch
+                self._remove(f"{folder}/{fetch.fetch_id}")
         return len(old)
+
+    @contextmanager
+    def usable(self) -> Iterator[None]:
+        """Turns what a file system may say into LandingUnusable."""
+        try:
+            yield
+        except (OSError, pa.ArrowInvalid) as error:
+            raise _unusable(self.root, error) from error
 
     def _folder(self, *names: str) -> str:
         return "/".join([self._root.rstrip("/"), *map(_safe_name, names)])
@@ -122,6 +146,14 @@ class Landing:
         if self._is_local:
             file.flush()
             os.fsync(file.fileno())
+
+    def _find_manifest(self, table: str, partition: str, fetch_id: str) -> LandedFetch | None:
+        """A fetch, or None if its manifest is damaged: it then counts as one that never ended."""
+        try:
+            return self._read_manifest(table, partition, fetch_id)
+        except (ValueError, KeyError, TypeError):
+            logger.warning("the landed fetch %s of %s is left out: its manifest is damaged", fetch_id, table)
+            return None
 
     def _read_manifest(self, table: str, partition: str, fetch_id: str) -> LandedFetch:
         text = self._files.cat_file(f"{self._folder(table, partition)}/{fetch_id}.json")
@@ -151,7 +183,9 @@ class Landing:
         }
         target = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}.json"
         aside = f"{target}.aside"
-        self._files.pipe_file(aside, json.dumps(said, indent=1, ensure_ascii=False).encode())
+        with self._files.open(aside, "wb") as file:
+            file.write(json.dumps(said, indent=1, ensure_ascii=False).encode())
+            self._make_durable(file)
         self._make_private(aside)
         self._files.mv(aside, target)
 
@@ -193,17 +227,20 @@ class LandingWriter:
     ) -> None:
         if self._is_committed:
             return
-        self._close_part()
-        self._landing._remove(self._folder)
+        with suppress(OSError):  # whatever went wrong before says more
+            self._close_part()
+        with suppress(OSError):
+            self._landing._remove(self._folder)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append a batch; another schema than the last one's starts a new part file."""
         if batch.num_rows == 0:
             return
-        if self._parquet is None or not self._parquet.schema.equals(batch.schema, check_metadata=True):
-            self._open_part(batch.schema)
-        if self._parquet is not None:
-            self._parquet.write_batch(batch)
+        with self._landing.usable():
+            if self._parquet is None or not self._parquet.schema.equals(batch.schema, check_metadata=True):
+                self._open_part(batch.schema)
+            if self._parquet is not None:
+                self._parquet.write_batch(batch)
 
     def commit(
         self,
@@ -217,13 +254,14 @@ class LandingWriter:
         """Make the fetch visible; afterwards nothing more can be written."""
         if mode not in (FULL, INCREMENTAL):
             raise ValueError(f'a fetch is "full" or "incremental", not "{mode}"')
-        self._close_part()
         parts = tuple(self._parts)
         fetch = LandedFetch(
             self._table, self._partition, self.fetch_id, rows, mode, complete, server_time, parts, table_fingerprint
         )
-        self._landing._make_folder(self._landing._folder(self._table, self._partition))
-        self._landing._write_manifest(fetch)
+        with self._landing.usable():
+            self._close_part()
+            self._landing._make_folder(self._landing._folder(self._table, self._partition))
+            self._landing._write_manifest(fetch)
         self._is_committed = True
         return fetch
 
@@ -243,6 +281,14 @@ class LandingWriter:
             self._landing._make_durable(self._file)
             self._file.close()
         self._parquet = self._file = None
+
+
+def _unusable(root: str, error: Exception) -> LandingUnusable:
+    return LandingUnusable(
+        f"the landing cannot be used: {error}",
+        where=f'LEGACY_SYNC_LANDING "{root}"',
+        next_step="check that the folder can be written and has room, or point LEGACY_SYNC_LANDING elsewhere",
+    )
 
 
 def _new_fetch_id() -> str:

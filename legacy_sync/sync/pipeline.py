@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -22,7 +24,7 @@ from legacy_sync.errors import LegacySyncError
 from legacy_sync.ledger import quarantine, runs
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.four_d.wire import to_batch
-from legacy_sync.sources.landing import LandedFetch
+from legacy_sync.sources.landing import LandedFetch, Landing
 from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, plan_work, say_fetched
 from legacy_sync.sync.load import Loader, Slice, fetched_at
@@ -291,10 +293,15 @@ def plan_entities(
 ) -> Iterator[RunReport]:
     """What a run of these mappings, in this order, would do; nothing is written to the ERP or the ledger.
 
-    Rows are fetched into the landing. All plans share one transaction, so that children see the parents
-    that would have been written; it is rolled back when the last report was taken.
+    Rows are fetched into a landing of their own, which is thrown away. All plans share one transaction, so
+    that children see the parents that would have been written; it is rolled back when the last report was taken.
     """
-    with workspace.erp() as connection, connection.transaction(force_rollback=True):
+    with (
+        TemporaryDirectory(prefix="legacy_sync_plan_") as folder,
+        workspace.erp() as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        workspace = replace(workspace, landing=Landing(folder))
         for mapping in mappings:
             fetched = fetch_table(workspace, mapping, partitions, full=full, progress=progress)
             with _loading(workspace, mapping, full=full, dry_run=True, within=connection) as loader:

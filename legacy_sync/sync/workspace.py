@@ -53,7 +53,7 @@ class Workspace:
 
 def open_workspace(settings: Settings, project: Project) -> Workspace:
     """A workspace for these settings and mappings; nothing is contacted yet."""
-    return Workspace(settings, project, Landing(settings.landing))
+    return Workspace(settings, project, Landing(settings.landing, settings.server_name))
 
 
 def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:

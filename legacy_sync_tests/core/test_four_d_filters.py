@@ -84,9 +84,14 @@ def test_a_date_with_a_time_may_lie_in_another_zone():
         APRIL.check(rows("2025-03-30T22:00:00Z"), "here")
 
 
-def test_a_cursor_that_is_no_date_is_named():
-    with pytest.raises(SourceUntrustworthy, match='"31!2!2025" of the cursor "modified_date" is no date'):
-        APRIL.check(rows("31!2!2025"), "here")
+def test_a_cursor_that_is_no_date_is_named_and_its_row_used(caplog):
+    selection = Selection(cursor="modified_date", cursor_from=date(2025, 1, 1))
+    selection.check([{"modified_date": "31!2!2025"}], "here")
+    assert 'the value "31!2!2025" of the cursor "modified_date" is no date' in caplog.text
+
+
+def test_a_year_of_two_digits_is_read_as_the_casts_do():
+    Selection(cursor="modified_date", cursor_from=date(2025, 1, 1)).check([{"modified_date": "5!3!25"}], "here")
 
 
 @pytest.mark.parametrize(

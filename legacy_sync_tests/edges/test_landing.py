@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from legacy_sync.errors import LandingUnusable
 from legacy_sync.sources.base import JSON_TEXT, is_json_text
 from legacy_sync.sources.landing import LandedFetch, Landing
 
@@ -147,3 +148,28 @@ def test_leftovers_of_dead_fetches_are_swept_after_a_day(landing_root):
     (folder / f"{old}.json.aside").write_text("{}")
     landing.open_fetch("Kunden", "all")
     assert sorted(os.listdir(folder)) == sorted([fetch.fetch_id, f"{fetch.fetch_id}.json", young])
+
+
+@pytest.mark.parametrize("root", ["/proc/landing", "s3://bucket/landing", "nonsense://landing"])
+def test_place_that_cannot_be_used_is_said_with_its_variable(root: str):
+    with pytest.raises(LandingUnusable) as refusal:
+        land(Landing(root), 1)
+    assert root in refusal.value.where
+    assert "LEGACY_SYNC_LANDING" in refusal.value.next_step
+
+
+def test_fetch_with_a_damaged_manifest_does_not_exist(landing_root: str):
+    landing = Landing(landing_root)
+    for number in (1, 2):
+        with landing.open_fetch("T", "all") as writer:
+            writer.write(pa.RecordBatch.from_pydict({"a": [number]}))
+            writer.commit(mode="full", server_time=datetime.now(UTC), rows=1, complete=True)
+    next(Path(landing_root, "T", "all").glob("*.json")).write_text('{"half')
+    assert len(landing.fetches("T", "all")) == 1
+
+
+def test_rows_of_two_servers_never_meet(landing_root: str):
+    with Landing(landing_root, "one:8080").open_fetch("T", "all") as writer:
+        writer.commit(mode="full", server_time=datetime.now(UTC), rows=0, complete=True)
+    assert Landing(landing_root, "two:8080").fetches("T", "all") == []
+    assert len(Landing(landing_root, "one:8080").fetches("T", "all")) == 1

@@ -298,8 +298,14 @@ class SimpleAPIClient:
                     raise
                 self._session.forget()  # perhaps a stale cookie is all the server minds
                 self._open_session(tally, where)
-        except (LoginNeeded, TableUnknown) as refusal:
+        except LoginNeeded as refusal:
             raise _login_refused(refusal) from refusal
+        except TableUnknown as refusal:
+            raise SourceRefused(
+                f"there is no 4D REST server at this address: {refusal.what}",
+                where=self.where,
+                next_step="check LEGACY_API_URL: it is the address before /rest, with the port of the 4D web server",
+            ) from refusal
 
     def _open_session(self, tally: Tally, where: str) -> None:
         """By headers, then, where the server still sees a guest, by `authentify`; proven by reading a row."""

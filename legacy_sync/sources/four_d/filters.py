@@ -8,6 +8,7 @@ as `:n` through `$params`) and one verifier (`Selection.check`), which every pag
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from legacy_sync.sources.four_d.catalog import NUMERIC_TYPES
 from legacy_sync.sources.four_d.wire import decode_date
 
 KeyValue = str | int | float
+
+logger = logging.getLogger(__name__)
 
 _FIRST_DAY = "1000-01-01"  # later than the blank date, earlier than any other
 _IDENTIFIER = re.compile(r"\w+")
@@ -100,7 +103,11 @@ class Selection:
             self._check_keys(rows, where)
 
     def _holds_cursor(self, value: str | None, where: str) -> bool:
-        day = _read_date(value, self.cursor or "", where)
+        try:
+            day = decode_date(value)
+        except ValueError:
+            logger.warning('%s: the value "%s" of the cursor "%s" is no date', where, value, self.cursor)
+            return True  # nothing can be said of it; the row is used like any other
         if day is None:
             return self.with_blank_cursor
         # a date with a time of day may lie in another zone than the server's
@@ -203,13 +210,6 @@ def _key_bound(bound: str | None, key_type: str, table: str) -> KeyValue | None:
     if not _WHOLE_NUMBER.fullmatch(bound):
         raise _refused(f'the key bound "{bound}" is no whole number', f'table "{table}"', "correct the key range")
     return int(bound)
-
-
-def _read_date(value: str | None, cursor: str, where: str) -> date | None:
-    try:
-        return decode_date(value)
-    except ValueError as error:
-        raise _untrustworthy(f'the value "{value}" of the cursor "{cursor}" is no date', where) from error
 
 
 def _ignored(name: str | None, value: object, where: str) -> SourceUntrustworthy:

@@ -122,7 +122,11 @@ def decode_date(value: object) -> date | None:
         return date.fromisoformat(text.strip("!"))
     if "!" in text:
         day, month, year = (int(part) for part in text.split("!"))
-        return None if day == month == year == 0 else date(year, month, day)
+        if day == month == year == 0:
+            return None
+        if year < 100:  # spelled with two digits, as the casts read it
+            year += 2000 if year < 50 else 1900
+        return date(year, month, day)
     return None if text.startswith("0000-00-00") else date.fromisoformat(text[:10])
 
 

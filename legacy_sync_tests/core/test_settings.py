@@ -1,0 +1,49 @@
+"""Which environment is refused, and what does the refusal say?"""
+
+import pytest
+
+from legacy_sync.errors import SettingsInvalid
+from legacy_sync.settings import mask_url, read_settings
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LEGACY_API_URL", "ftp://host"),
+        ("LEGACY_API_URL", "http://host:abc"),
+        ("LEGACY_API_URL", "http://host:99999"),
+        ("ERP_DATABASE_URL", "postgresql://a:se%cret@[::1/x"),
+        ("ERP_DATABASE_URL", "mysql://host/db"),
+    ],
+)
+def test_url_that_cannot_be_used_is_refused_without_its_secret(name: str, value: str):
+    with pytest.raises(SettingsInvalid) as refusal:
+        read_settings({name: value})
+    assert name in refusal.value.where
+    assert "se%cret" not in str(refusal.value)
+
+
+def test_missing_servers_are_asked_for_only_where_they_are_needed():
+    settings = read_settings({})
+    with pytest.raises(SettingsInvalid, match="no legacy server is set"):
+        settings.require_api_url()
+    with pytest.raises(SettingsInvalid, match="no ERP database is set"):
+        settings.require_erp_url()
+
+
+def test_password_is_masked():
+    assert mask_url("postgresql://u:secret@h/d") == "postgresql://u:***@h/d"
+
+
+def test_server_name_has_no_password():
+    assert read_settings({"LEGACY_API_URL": "http://u:secret@h:8080/rest/"}).server_name == "h:8080/rest"
+
+
+def test_sessions_lie_beside_a_local_landing(tmp_path):
+    settings = read_settings({"LEGACY_SYNC_LANDING": str(tmp_path / "landing")})
+    assert settings.sessions == tmp_path / "sessions"
+
+
+def test_missing_mappings_folder_is_named(tmp_path):
+    with pytest.raises(SettingsInvalid, match="does not exist"):
+        read_settings({"LEGACY_SYNC_MAPPINGS": str(tmp_path / "none")})

@@ -56,6 +56,9 @@ def run(
     skip_preflight: Annotated[
         bool, typer.Option("--skip-preflight", help="Do not compare the mappings with both catalogs first.")
     ] = False,
+    accept_shrink: Annotated[
+        bool, typer.Option("--accept-shrink", help="This once, believe a change that the guards would stop.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch changes from 4D and load them into the ERP, parents first."""
@@ -63,7 +66,7 @@ def run(
         raise typer.BadParameter("--since and --partition exclude each other", param_hint="--since")
     day = since.date() if since else None
     _sync(entities, full=full, partitions=partition, since=day, dry_run=dry_run, skip_preflight=skip_preflight,
-          as_json=as_json)  # fmt: skip
+          as_json=as_json, accept=accept_shrink)  # fmt: skip
 
 
 def _sync(
@@ -75,6 +78,7 @@ def _sync(
     dry_run: bool,
     skip_preflight: bool,
     as_json: bool,
+    accept: bool = False,
 ) -> None:
     with opened_workspace() as (workspace, project):
         from legacy_sync.cli.entities import choose_partitions, code_of, find_drifted, plan_each, run_each
@@ -88,7 +92,8 @@ def _sync(
 
             def work(mapping: Mapping) -> RunReport:
                 progress = bars.of(mapping.entity)
-                return run_entity(workspace, mapping, chosen[mapping.entity], full=full, progress=progress)
+                keys = chosen[mapping.entity]
+                return run_entity(workspace, mapping, keys, full=full, progress=progress, accept=accept)
 
             def look(several: Sequence[Mapping]) -> Generator[RunReport, None, None]:
                 for keys, group in groupby(several, key=lambda mapping: chosen[mapping.entity]):

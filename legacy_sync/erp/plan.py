@@ -197,11 +197,14 @@ def _outcome(shape: Shape) -> sql.Composed:
     """The three-way decision of one cell; a column that was not mapped before is adopted like a new row."""
     adoption = {"legacy_wins": "take", "erp_wins": "keep", "manual": "wait"}[shape.mapping.adoption.policy]
     updated_at = shape.mapping.target.updated_at
-    newest = (
-        sql.SQL("case when s._modified >= e.{} then 'take' else 'keep' end").format(sql.Identifier(updated_at))
-        if updated_at and any(shape.mapping.policy_of(c) == "newest_wins" for c in shape.columns)
-        else sql.SQL("'wait'")
-    )
+    newest: sql.Composable = sql.SQL("'wait'")
+    if updated_at and any(shape.mapping.policy_of(c) == "newest_wins" for c in shape.columns):
+        # Django's save of single columns leaves the time alone: one not after our own write says nothing of the edit
+        newest = sql.SQL(
+            "case when s._modified is null or e.{0} is null or e.{0} <= coalesce((select r.finished_at"
+            "   from legacy_sync.run r where r.id = b.changed_run), now()) then 'wait'"
+            "  when s._modified >= e.{0} then 'take' else 'keep' end"
+        ).format(sql.Identifier(updated_at))
     return sql.SQL(
         "case when p.decision = 'adopt' or not v.known then {adoption}"
         " when v.staged is not distinct from v.base then 'keep'"

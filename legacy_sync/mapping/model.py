@@ -315,7 +315,10 @@ class ChangeDetection(Word):
 class Conflicts(Word):
     """Who wins when both sides changed the same column since they last agreed."""
 
-    policy: Policy = "manual"
+    policy: Policy = Field(
+        default="manual",
+        description="newest_wins waits for a person, like manual, where the ERP has no time of the edit",
+    )
     legacy_modified: str = Field(default="__TIMESTAMP", description="attribute compared by newest_wins")
 
 

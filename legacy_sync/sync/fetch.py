@@ -44,6 +44,8 @@ class FetchWork:
     is_whole_table: bool
     is_first: bool
     """nothing was ever taken in from this table"""
+    accept: bool = False
+    """a person says that an empty table is empty"""
 
     @property
     def mode(self) -> str:
@@ -57,7 +59,9 @@ class FetchWork:
         return windows[0] if len(windows) == 1 else None
 
 
-def plan_work(workspace: Workspace, mapping: Mapping, partitions: Sequence[str] | None, *, full: bool) -> FetchWork:
+def plan_work(
+    workspace: Workspace, mapping: Mapping, partitions: Sequence[str] | None, *, full: bool, accept: bool = False
+) -> FetchWork:
     """What to fetch for the named partitions, or for all that may have changes; `full` ignores the watermark.
 
     The mapping furthest behind decides where several read the same table.
@@ -69,7 +73,7 @@ def plan_work(workspace: Workspace, mapping: Mapping, partitions: Sequence[str] 
         marks = [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
         is_first = not any(marks) and not any(runs.has_bindings(connection, i) for i in ids)
     plans = plan_fetches(mapping, marks, partitions, full=full, today=today)
-    return FetchWork(mapping, tuple(plans), covers_whole_table(mapping, plans, today), is_first)
+    return FetchWork(mapping, tuple(plans), covers_whole_table(mapping, plans, today), is_first, accept)
 
 
 def _readers(workspace: Workspace, mapping: Mapping) -> list[Mapping]:
@@ -174,7 +178,8 @@ class Stream:
     def commit(self) -> list[LandedFetch]:
         """Makes the fetch visible, all partitions of it; raises GuardTripped for an answer that cannot be true."""
         report = self.fetch.report
-        if not self.work.is_first and not self.summary.rows + report.rows and self._is_empty_table():
+        is_doubtful = not (self.work.is_first or self.work.accept or self.summary.rows + report.rows)
+        if is_doubtful and self._is_empty_table():
             _refuse_empty_answer(self.workspace, self.work.mapping)
         self._flush()
         landed = [
@@ -279,7 +284,8 @@ def _refuse_empty_answer(workspace: Workspace, mapping: Mapping) -> None:
         raise GuardTripped(
             f'legacy table "{mapping.source.table}" answered no rows, but {bound:,} were loaded before',
             where=f"fetch of {mapping.source.table}; nothing was landed",
-            next_step="look at the table in 4D and at the rights of the API user, then run again",
+            next_step="look at the table in 4D and at the rights of the API user, then run again;"
+            " if it is really empty, run once with --accept-shrink",
         )
 
 

@@ -29,6 +29,7 @@ from legacy_sync.sync.transform import Transform
 
 _PARKED_AT_LEAST = 20
 _EMPTIED_AT_LEAST = 10
+_EMPTIED_ALL_OF = 3
 _SAMPLE = 50
 
 
@@ -49,7 +50,7 @@ class Loader:
     """Loads slices of one entity over one connection; every slice commits whole or not at all.
 
     A plan is the same inside a transaction of the caller that is rolled back; it shows too much being parked
-    instead of refusing it.
+    instead of refusing it. `accepts`: a person says that a change is as large as it looks, and no guard trips.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Loader:
         run_id: int,
         *,
         is_plan: bool = False,
+        accepts: bool = False,
     ) -> None:
         self.is_plan = is_plan
+        self.accepts = accepts
         self.connection = connection
         self.landing = landing
         self.mapping = mapping
@@ -155,7 +158,8 @@ class Loader:
         """Raises GuardTripped when an attribute that had values is null in every row: a right was taken away."""
         emptied = plan.find_emptied(self.connection, shape, [c for c in chunk.empty or () if c not in chunk.kept])
         for column, (changed, bound) in emptied.items():
-            if changed >= _EMPTIED_AT_LEAST and changed > bound / 2:
+            is_all = changed == bound >= _EMPTIED_ALL_OF
+            if not self.accepts and (is_all or (changed >= _EMPTIED_AT_LEAST and changed > bound / 2)):
                 raise _column_emptied(self.mapping, column, chunk.rows, changed)
 
     def _stage(self, chunk: Chunk) -> None:
@@ -260,7 +264,12 @@ class Loader:
     def _refuse_too_many_parked(self, counts: Counts) -> None:
         """Raises GuardTripped, so that the transaction rolls back, when too few of the rows read can be used."""
         too_many = self.mapping.max_parked_share * counts.read
-        if counts.read and counts.parked >= _PARKED_AT_LEAST and counts.parked > too_many and not self.is_plan:
+        if (
+            counts.read
+            and counts.parked >= _PARKED_AT_LEAST
+            and counts.parked > too_many
+            and not (self.is_plan or self.accepts)
+        ):
             raise _too_many_parked(self.mapping, counts, self.waiting)
 
     # --- records that are gone -------------------------------------------------------------------
@@ -273,7 +282,7 @@ class Loader:
         deletes = self.mapping.deletes
         with self.connection.transaction():
             missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
-            if missing > max(1, int(bound * deletes.max_share)):
+            if missing > max(1, int(bound * deletes.max_share)) and not self.accepts:
                 raise _too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
             if missing and deletes.policy == "set":
                 shape = self._shape(set())
@@ -346,7 +355,7 @@ def _column_emptied(mapping: Mapping, column: str, rows: int, changed: int) -> G
         f"{attributes} is null in all {rows:,} rows read, which would empty {column} in {changed:,} rows of the ERP",
         where=f"load of {mapping.entity}; nothing was written",
         next_step=f"give the API user the right to read {attributes} of {mapping.source.table} in 4D;"
-        " if the values are really gone, remove the field from the mapping",
+        " if the values are really gone, run once with --accept-shrink",
     )
 
 
@@ -354,8 +363,8 @@ def _too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[s
     return GuardTripped(
         f"{missing:,} of {bound:,} known records are gone from the legacy table, for example {', '.join(sample)}",
         where=f"load of {mapping.entity}; its rows were loaded, none was marked as deleted",
-        next_step=f"look at the table {mapping.source.table} in 4D; if this is right, raise deletes.max_share"
-        f" (now {mapping.deletes.max_share}) in the mapping and run again with --full",
+        next_step=f"look at the table {mapping.source.table} in 4D; if this is right, run once with"
+        f" --full --accept-shrink, or raise deletes.max_share (now {mapping.deletes.max_share}) in the mapping",
     )
 
 
@@ -366,5 +375,6 @@ def _too_many_parked(mapping: Mapping, counts: Counts, waiting: dict[str, Parked
         f"{counts.parked} of {counts.read} rows cannot be used ({', '.join(reasons)}), for example {example}",
         where=f"load of {mapping.entity}; nothing was written",
         next_step=f"look at the mapping and at the legacy table {mapping.source.table};"
-        f" if this is right, raise max_parked_share (now {mapping.max_parked_share}) in the mapping",
+        f" if this is right, run once with --accept-shrink, or raise max_parked_share"
+        f" (now {mapping.max_parked_share}) in the mapping",
     )

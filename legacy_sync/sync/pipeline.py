@@ -62,14 +62,17 @@ def load_entity(
     progress: Progress | None = None,
     on_commit: Callable[[str, Counts], None] = lambda _partition, _counts: None,
     dagster_run_id: str | None = None,
+    accept: bool = False,
 ) -> RunReport:
     """Brings what is landed and not yet loaded into the ERP, a transaction per partition.
 
     `full` takes everything since the newest full fetch again; `dry_run` computes all decisions and writes
-    nothing. `on_commit` hears of each partition as soon as it is safe. Raises AbortRun or RetryLater errors;
+    nothing; `accept` lets a change pass that the guards would stop. `on_commit` hears of each partition as soon as it is safe. Raises AbortRun or RetryLater errors;
     partitions committed before stay.
     """
-    with _loading(workspace, mapping, full=full, dry_run=dry_run, dagster_run_id=dagster_run_id) as loader:
+    with _loading(
+        workspace, mapping, full=full, dry_run=dry_run, dagster_run_id=dagster_run_id, accept=accept
+    ) as loader:
         slices = _slices(workspace, loader, partitions, full=full)
         _load_slices(loader, slices, progress, on_commit)
         _finish(workspace, loader, slices)
@@ -85,6 +88,7 @@ def _loading(
     dry_run: bool,
     dagster_run_id: str | None = None,
     within: psycopg.Connection | None = None,
+    accept: bool = False,
 ) -> Iterator[Loader]:
     """A loader that nobody else has, with a run in the ledger that ends as this block does.
 
@@ -101,8 +105,11 @@ def _loading(
         run_id = runs.start_run(
             connection, entity_id, mode=mode, mapping_version=mapping.version, dagster_run_id=dagster_run_id
         )
-        loader = Loader(connection, workspace.landing, mapping, table, entity_id, run_id, is_plan=dry_run)
+        loader = Loader(
+            connection, workspace.landing, mapping, table, entity_id, run_id, is_plan=dry_run, accepts=accept
+        )
         loader.report.mode = mode
+        loader.report.accepted = accept
         if not dry_run:
             stack.enter_context(_Noted(workspace, loader.report))
         yield loader
@@ -271,16 +278,17 @@ def run_entity(
     full: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    accept: bool = False,
 ) -> RunReport:
-    """Fetches and loads one entity."""
+    """Fetches and loads one entity; `accept` lets a change pass that the guards would stop."""
     if dry_run:
         return next(plan_entities(workspace, [mapping], partitions, full=full, progress=progress))
-    work = plan_work(workspace, mapping, partitions, full=full)
+    work = plan_work(workspace, mapping, partitions, full=full, accept=accept)
     if work.only_partition is not None and work.is_first:
         return _run_first(workspace, work, work.only_partition, full=full, progress=progress)
     fetched = land(workspace, work, progress)
     chosen = fetched.partitions if partitions is not None else None
-    return _with_fetch(load_entity(workspace, mapping, chosen, progress=progress), fetched)
+    return _with_fetch(load_entity(workspace, mapping, chosen, progress=progress, accept=accept), fetched)
 
 
 def plan_entities(

@@ -86,6 +86,8 @@ class RunReport:
     parked_sample: list[ParkedSample] = field(default_factory=list)
     watermark: str | None = None
     fetch: FetchSummary | None = None
+    accepted: bool = False
+    """a person let changes pass that the guards would have stopped"""
     columns_changed: dict[str, int] = field(default_factory=dict)
     """ERP column -> rows in which it was updated"""
 

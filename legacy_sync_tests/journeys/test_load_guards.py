@@ -71,3 +71,35 @@ def test_blank_old_number_is_stored_as_null(journey: Journey):
     journey.variant(2, parent, alteNummer="  ", fk_ArtNr="B2", ArtikelArt="BE")
     journey.run_all()
     assert journey.row("2", VARIANTS)["legacy_sku"] is None
+
+
+def test_person_can_accept_what_a_guard_stopped_and_the_ledger_says_so(journey: Journey):
+    families(journey)
+    journey.store.tables["Artikel_Familie"].unreadable = frozenset({"Bezeichnung_ENG"})
+    assert journey.run(full=True, accept=True).counts.updated == 20
+    (run,) = journey.query(
+        "select started_by, report->>'accepted' as accepted from legacy_sync.run order by id desc limit 1"
+    )
+    assert run["accepted"] == "true"
+    assert "@" in run["started_by"]
+
+
+def test_few_rows_that_all_lose_the_same_attribute_are_doubted(journey: Journey):
+    keys = families(journey)
+    journey.store.clock.advance(days=3)
+    for key in keys[:4]:
+        journey.edit(key, Bezeichnung="anders")
+    journey.store.tables["Artikel_Familie"].unreadable = frozenset({"Bezeichnung_ENG"})
+    with pytest.raises(GuardTripped, match="null in all"):
+        journey.run()
+
+
+def test_newest_wins_waits_where_the_erp_did_not_note_the_time_of_the_edit(journey: Journey):
+    journey.remap(PARENTS, conflicts={"policy": "newest_wins"})
+    key = journey.family(1, Bezeichnung_ENG="one")
+    journey.run()
+    journey.execute("update products_parentproduct set name_en = 'by a person' where sku = '1'")
+    journey.edit(key, Bezeichnung_ENG="by 4D")
+    journey.run()
+    assert journey.row("1")["name_en"] == "by a person"
+    assert journey.conflicts() == [("name_en", "one", "by 4D", "by a person", None)]

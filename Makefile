@@ -30,7 +30,7 @@ audit: $(STAMP) ## ask osv.dev for known vulnerabilities in the pinned dependenc
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
 
 test: $(STAMP) ## all tests (ARGS="-k name" picks some)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 demo: $(STAMP) ## the journey from an empty database to a synchronised ERP, then exit
 	$(BIN)/legacy-sync demo

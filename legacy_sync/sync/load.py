@@ -263,13 +263,9 @@ class Loader:
 
     def _refuse_too_many_parked(self, counts: Counts) -> None:
         """Raises GuardTripped, so that the transaction rolls back, when too few of the rows read can be used."""
-        too_many = self.mapping.max_parked_share * counts.read
-        if (
-            counts.read
-            and counts.parked >= _PARKED_AT_LEAST
-            and counts.parked > too_many
-            and not (self.is_plan or self.accepts)
-        ):
+        if self.is_plan or self.accepts or not counts.read:
+            return
+        if counts.parked >= _PARKED_AT_LEAST and counts.parked > self.mapping.max_parked_share * counts.read:
             raise _too_many_parked(self.mapping, counts, self.waiting)
 
     # --- records that are gone -------------------------------------------------------------------

@@ -67,8 +67,8 @@ def load_entity(
     """Brings what is landed and not yet loaded into the ERP, a transaction per partition.
 
     `full` takes everything since the newest full fetch again; `dry_run` computes all decisions and writes
-    nothing; `accept` lets a change pass that the guards would stop. `on_commit` hears of each partition as soon as it is safe. Raises AbortRun or RetryLater errors;
-    partitions committed before stay.
+    nothing; `accept` lets a change pass that the guards would stop. `on_commit` hears of each partition as
+    soon as it is safe. Raises AbortRun or RetryLater errors; partitions committed before stay.
     """
     with _loading(
         workspace, mapping, full=full, dry_run=dry_run, dagster_run_id=dagster_run_id, accept=accept

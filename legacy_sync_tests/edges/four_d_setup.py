@@ -6,7 +6,8 @@ import pyarrow as pa
 
 from legacy_sync.demo.four_d_server import AttributeDef, FourDServer, Store, TableDef
 from legacy_sync.sources.base import Scope
-from legacy_sync.sources.four_d.client import ClientOptions, Credentials, SimpleAPIClient
+from legacy_sync.sources.four_d.client import ClientOptions, SimpleAPIClient
+from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDFetch, FourDSource
 
 QUICK = ClientOptions(

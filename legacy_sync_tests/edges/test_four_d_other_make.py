@@ -20,7 +20,8 @@ from legacy_sync.errors import (
     SourceUnavailable,
     SourceUntrustworthy,
 )
-from legacy_sync.sources.four_d.client import ClientOptions, Credentials, SimpleAPIClient
+from legacy_sync.sources.four_d.client import ClientOptions, SimpleAPIClient
+from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDSource
 
 Answer = tuple[int, dict[str, str], str]

@@ -11,7 +11,8 @@ from legacy_sync.demo.four_d_server import FourDServer
 from legacy_sync.errors import SettingsInvalid, SourceRefused, SourceUntrustworthy
 from legacy_sync.settings import Settings
 from legacy_sync.sources.base import Scope, Source
-from legacy_sync.sources.four_d.client import Credentials, RestPath, SimpleAPIClient
+from legacy_sync.sources.four_d.client import RestPath, SimpleAPIClient
+from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDSource
 from legacy_sync.sources.registry import kinds, open_source
 

@@ -25,9 +25,10 @@ from legacy_sync.settings import Settings
 from legacy_sync.sources.base import FetchReport, Probe, Scope, TableInfo
 from legacy_sync.sources.four_d.answers import TableUnknown
 from legacy_sync.sources.four_d.catalog import paging_key, read_catalog
-from legacy_sync.sources.four_d.client import Answer, ClientOptions, Credentials, RestPath, SimpleAPIClient
+from legacy_sync.sources.four_d.client import Answer, ClientOptions, RestPath, SimpleAPIClient
 from legacy_sync.sources.four_d.filters import Selection, selection_of, writable_name
 from legacy_sync.sources.four_d.paging import EntitySetPages, KeysetPages, Pages, Progress, Request
+from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.wire import Envelope, decode_date, read_envelope, to_batch
 
 T = TypeVar("T")

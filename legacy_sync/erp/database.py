@@ -24,6 +24,7 @@ _SESSION = (
     "set lock_timeout = '30s'",
     "set idle_in_transaction_session_timeout = '10min'",
     "set work_mem = '128MB'",
+    "set random_page_cost = 1.1",  # portions of a large table are looked up, not scanned
     "set default_statistics_target = 10",  # for our temporary tables only
     "set temp_buffers = '32MB'",
 )
@@ -45,7 +46,9 @@ def connect(url: str) -> Iterator[psycopg.Connection]:
     Autocommit outside `connection.transaction()`. Raises ErpUnavailable or ErpRefused.
     """
     with translated(f"ERP database {mask_url(url)}"):
-        connection = psycopg.connect(_plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10)
+        connection = psycopg.connect(
+            _plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None
+        )
         with connection:
             for statement in _SESSION:
                 connection.execute(statement)

@@ -37,6 +37,7 @@ FULL, INCREMENTAL = "full", "incremental"
 
 _SWEEP_AFTER = timedelta(days=1)
 _FETCH_ID = re.compile(r"\d{8}T\d{12}Z-[0-9a-f]{8}")
+_BATCH_ROWS = 20_000
 _COMPRESSION = "zstd"  # half the size of lz4 or snappy, at the same speed
 
 
@@ -94,7 +95,7 @@ class Landing:
         for part in fetch.parts:
             path = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}/{part}"
             with self.usable(), self._files.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-                yield from parquet.iter_batches(batch_size=1 << 16)
+                yield from parquet.iter_batches(batch_size=_BATCH_ROWS)
 
     def prune(self, table: str, partition: str, keep: int) -> int:
         """Remove everything older than the `keep`-th newest full fetch; returns how many fetches went.

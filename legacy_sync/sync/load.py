@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 import psycopg
+import pyarrow as pa
 
 from legacy_sync.erp import apply, plan, sweep
 from legacy_sync.erp.catalog import ErpTable
@@ -103,9 +104,10 @@ class Loader:
     ) -> Counts:
         total = Counts(retried=slice_.retried)
         done, newest = 0, None
-        for chunk in prefetch(chunks_of(self.transform, sources)):
+        for chunk in prefetch(chunks_of(self.transform, sources), depth=1):
             total.add(self._load_chunk(slice_, chunk))
             done += chunk.rows
+            pa.default_memory_pool().release_unused()
             newest = max(filter(None, (newest, chunk.newest_cursor)), default=None)
             on_rows(done)
         when_read()

@@ -30,7 +30,6 @@ class UniqueIndex:
     name: str
     columns: tuple[str, ...]
     predicate: str | None
-    nulls_not_distinct: bool = False
 
 
 @dataclass(frozen=True)

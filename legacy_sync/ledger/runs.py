@@ -14,7 +14,7 @@ import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from legacy_sync.errors import EntityBusy, RowNotFound
+from legacy_sync.errors import EntityBusy
 
 _LOCK_SPACE = 1_279_611_219  # first key of the advisory locks, so that others in the database do not collide
 
@@ -227,21 +227,6 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
-
-
-def get_run(connection: psycopg.Connection, run_id: int) -> dict[str, Any]:
-    """One run with its report; raises RowNotFound."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            "select e.name as entity, r.* from legacy_sync.run r join legacy_sync.entity e on e.id = r.entity_id"
-            " where r.id = %s",
-            [run_id],
-        ).fetchone()
-    if row is None:
-        raise RowNotFound(
-            f"there is no run {run_id}", where="ledger", next_step="see `legacy-sync status` for run numbers"
-        )
-    return row
 
 
 def _who() -> str:

@@ -205,7 +205,6 @@ class Stream:
         report, summary = self.fetch.report, self.summary
         summary.files += tuple(f.fetch_id for f in landed)
         summary.partitions += tuple(f.partition for f in landed)
-        summary.rows_by_partition |= {f.partition: f.rows for f in landed}
         summary.rows += report.rows
         summary.requests += report.requests
         summary.bytes += report.bytes

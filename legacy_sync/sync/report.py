@@ -60,7 +60,6 @@ class FetchSummary:
     mode: str = "incremental"
     server_time: datetime | None = None
     files: tuple[str, ...] = ()
-    rows_by_partition: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass

@@ -86,7 +86,7 @@ def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[L
 
     for finding in findings.values():
         try:
-            catalog = workspace.source(finding.mapping.source.type).describe()
+            catalog = workspace.source(finding.mapping.source.server).describe()
         except LegacySyncError as error:
             return [error]
         finding.problems += check_mapping(finding.mapping, catalog, None, list)

@@ -119,7 +119,7 @@ def reconcile(entities: EntitiesArgument = None, as_json: JsonOption = False) ->
 
         with workspace.erp() as connection:
             found = {
-                m.entity: compare(connection, workspace.source(m.source.type), m, shown=_JSON_KEYS)
+                m.entity: compare(connection, workspace.source(m.source.server), m, shown=_JSON_KEYS)
                 for m in project.ordered(entities or None)
             }
     if as_json:

@@ -241,10 +241,10 @@ class _Reader:
         """Mappings that read one legacy table share its landed rows, and so must cut it the same way."""
         first: dict[tuple[str, str], Mapping] = {}
         for entity, mapping in mappings.items():
-            other = first.setdefault((mapping.source.type, mapping.source.table), mapping)
-            if (other.source, other.partitions) != (mapping.source, mapping.partitions):
+            other = first.setdefault((mapping.source.server, mapping.source.table), mapping)
+            if (other.source.feed, other.partitions) != (mapping.source.feed, mapping.partitions):
                 what = f'{entity} and {other.entity} read "{mapping.source.table}" in different ways'
-                word = "partitions" if other.source == mapping.source else "source"
+                word = "partitions" if other.source.feed == mapping.source.feed else "source"
                 next_step = f"make {word} the same in both files: the rows are fetched once for both"
                 self.problems.append(Problem(what, self._documents[entity].where((word,)), next_step))
 

@@ -44,6 +44,13 @@ def _as_words(value: object) -> object:
     return [str(item).lower() if isinstance(item, bool | int) else item for item in items]
 
 
+def _as_word_keys(value: object) -> object:
+    """YAML's numbers and booleans are words as keys, too."""
+    if not isinstance(value, dict):
+        return value
+    return {str(key).lower() if isinstance(key, bool | int) else key: item for key, item in value.items()}
+
+
 def _no_as_false(value: object) -> object:
     """`otherwise: false` without quotes."""
     return "false" if value is False else value
@@ -82,12 +89,27 @@ class TextCast(Word):
     strip: bool = Field(default=True, description="remove blanks at both ends")
     case: Literal["keep", "upper", "lower"] = "keep"
     empty_is_null: bool = Field(default=False, description="a blank text is null")
+    cut: bool = Field(default=False, description="a text too long for the ERP column is cut off, counted as a warning")
     language: str | None = Field(
         default=None, description="for a JSON object per language: which entry to take, such as DE"
     )
 
 
-class IntegerCast(Word):
+class NumberSpelling(Word):
+    """How people wrote numbers into texts; shared by the casts to integer and decimal."""
+
+    decimal_comma: bool = Field(
+        default=False,
+        description='"5,90" is 5.90 and "1.234,50" is 1234.50: of two signs the last one is the decimal sign',
+    )
+    clean: bool = Field(
+        default=False,
+        description='letters and blanks around a number are dropped ("12 Stk" is 12); without any digit: null',
+    )
+    zero_is_null: bool = Field(default=False, description="0 means that there is no value")
+
+
+class IntegerCast(NumberSpelling):
     """A whole number from a number or a text with digits."""
 
     type: Literal["integer"] = "integer"
@@ -96,11 +118,13 @@ class IntegerCast(Word):
     )
 
 
-class DecimalCast(Word):
+class DecimalCast(NumberSpelling):
     """A decimal number, rounded to the scale of the ERP column; the decimal sign is a point."""
 
     type: Literal["decimal"] = "decimal"
     rounding: Literal["half_up", "truncate"] = "half_up"
+    factor: float = Field(default=1, gt=0, description="multiplied by this, such as 0.1 for millimetres in centimetres")
+    positive: bool = Field(default=False, description="zero and less mean that there is no value")
 
 
 class BooleanCast(Word):
@@ -113,6 +137,7 @@ class BooleanCast(Word):
         Literal["invalid", "false"],
         BeforeValidator(_no_as_false, json_schema_input_type=Literal["invalid", "false", False]),
     ] = "invalid"
+    negate: bool = Field(default=False, description="true becomes false and false true")
 
 
 class DateCast(Word):
@@ -152,8 +177,63 @@ class JsonPickCast(Word):
     value: str = Field(description="key of the value to take")
 
 
+class MapCast(Word):
+    """One code for another, such as R for INVOICE; case and blanks around the code do not count."""
+
+    type: Literal["map"] = "map"
+    values: Annotated[dict[str, Scalar], BeforeValidator(_as_word_keys)] = Field(
+        min_length=1, description="ERP value (or null) by legacy code"
+    )
+    others: Literal["invalid", "null", "keep"] = Field(
+        default="invalid", description="codes that are not listed: invalid, null (then `default`), or as they are"
+    )
+
+
+class ReplaceCast(Word):
+    """A text with every match of a regular expression (RE2) replaced."""
+
+    type: Literal["replace"] = "replace"
+    pattern: str
+    by: str = Field(default="", description="the new text; \\1 is the first group of the pattern")
+
+
+class EmailCast(Word):
+    """An e-mail address in lower case: one @, a name before it and a dot in the domain; anything else is invalid."""
+
+    type: Literal["email"] = "email"
+    repair: bool = Field(
+        default=False,
+        description="mends blanks, a first _ where the @ is missing, a first hyphen in a domain without dot",
+    )
+
+
+class SlugCast(Word):
+    """A text as it may stand in an address: lower case letters, digits and hyphens, cut to the column."""
+
+    type: Literal["slug"] = "slug"
+
+
+class HashCast(Word):
+    """A short fingerprint of a text: the same text always gives the same hexadecimal digits."""
+
+    type: Literal["hash"] = "hash"
+    digits: int = Field(default=20, ge=8, le=64)
+
+
 Cast = Annotated[
-    TextCast | IntegerCast | DecimalCast | BooleanCast | DateCast | TimestampCast | SplitLastCast | JsonPickCast,
+    TextCast
+    | IntegerCast
+    | DecimalCast
+    | BooleanCast
+    | DateCast
+    | TimestampCast
+    | SplitLastCast
+    | JsonPickCast
+    | MapCast
+    | ReplaceCast
+    | EmailCast
+    | SlugCast
+    | HashCast,
     Field(discriminator="type"),
 ]
 Casts = Annotated[tuple[Cast, ...], BeforeValidator(_as_typed)]
@@ -162,25 +242,132 @@ Casts = Annotated[tuple[Cast, ...], BeforeValidator(_as_typed)]
 # --- fields ------------------------------------------------------------------------------------
 
 
+class Compute(Word):
+    """A value by one of pyERP's own rules (`legacy_sync/pyerp/`), from one or several legacy values."""
+
+    rule: str = Field(description="name of the rule")
+    inputs: dict[str, Part] = Field(default_factory=dict, description="what the rule asks for, by its names")
+    options: Values = Field(default_factory=dict, description="constants of the rule, such as a tax rate")
+
+
 class Part(Word):
-    """One alternative of `first_of`."""
+    """One value of a record: an attribute, alternatives, several joined, or what a rule makes of them."""
 
-    from_: Names = Field(alias="from", min_length=1)
-    cast: Casts = ()
+    from_: Names = Field(
+        default=(), alias="from", description="legacy attribute; of several spellings the first delivered"
+    )
+    first_of: tuple[Part, ...] = Field(default=(), description="alternatives; the first that is not blank")
+    join: tuple[Part, ...] = Field(default=(), description="several values as one text; blank ones are left out")
+    separator: str = Field(default="", description="stands between joined values")
+    compute: Compute | None = Field(default=None, description="a rule of pyERP")
+    value: Scalar = Field(default=None, description="a constant")
+    cast: Casts = Field(
+        default=(), description="conversion, or a chain of them; by default the one that fits the column"
+    )
+    prefix: str = Field(default="", description="stands before a value that is not blank")
+    suffix: str = Field(default="", description="stands behind a value that is not blank")
+    default: Scalar = Field(default=None, description="value for null")
+    optional: bool = Field(default=False, description="the attribute need not exist in the legacy table")
 
-
-class Match(Word):
-    """One way to find the referenced row: a legacy value, or a column of this row, equals a column there."""
-
-    column: str = Field(description="column of the referenced table")
-    from_: str | None = Field(default=None, alias="from", description="legacy attribute that holds the value")
-    from_column: str | None = Field(default=None, description="mapped column of this row that holds the value")
+    @property
+    def origins(self) -> list[str]:
+        """The words that say where the value comes from."""
+        words = {
+            "from": bool(self.from_),
+            "first_of": bool(self.first_of),
+            "join": bool(self.join),
+            "compute": self.compute is not None,
+            "value": self.value is not None,
+        }
+        return [word for word, is_said in words.items() if is_said]
 
     @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        if (self.from_ is None) == (self.from_column is None):
-            raise ValueError("needs exactly one of `from` and `from_column`")
+    def _one_origin(self) -> Self:
+        if len(self.origins) != 1:
+            raise ValueError("needs exactly one of `from`, `first_of`, `join`, `compute` and `value`")
         return self
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The values this one is made of."""
+        inputs = tuple(self.compute.inputs.values()) if self.compute else ()
+        return (*self.first_of, *self.join, *inputs)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every legacy attribute this value may read."""
+        inner = [name for part in self.parts for name in part.attributes]
+        return tuple(dict.fromkeys([*self.from_, *inner]))
+
+
+class Found(Part):
+    """A value that is looked for in another table: of the record, or of a column of this row."""
+
+    from_column: str | None = Field(default=None, description="mapped column of this row that holds the value")
+
+    @property
+    def origins(self) -> list[str]:
+        """The words that say where the value comes from."""
+        return [*super().origins, *(["from_column"] if self.from_column else [])]
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if len(self.origins) != 1:
+            raise ValueError("needs exactly one of `from`, `from_column`, `first_of`, `join`, `compute` and `value`")
+        return self
+
+
+class Match(Found):
+    """One way to find the referenced row: a value, or several, equal columns there."""
+
+    column: str | None = Field(
+        default=None, description="column of the referenced table; `box_id.code` goes on through its reference"
+    )
+    key: str | None = Field(
+        default=None,
+        description="instead of a column: an attribute of `other_keys` in the mapping that loads the table",
+    )
+    columns: dict[str, Found] = Field(default_factory=dict, description="several columns that must all be equal")
+    compare: Literal["equal", "prefix", "any_of"] = Field(
+        default="equal",
+        description="prefix: the longest column value the text begins with; any_of: the first of several lines",
+    )
+    pick: str | None = Field(
+        default=None, description="column to order by: of several rows the first is meant, instead of none"
+    )
+
+    @property
+    def values(self) -> dict[str, Found]:
+        """What is looked for, by column of the referenced table; a single `key` stands under its own name."""
+        return self.columns or {self.column or f"key {self.key}": self}
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every legacy attribute this match reads."""
+        found = self.columns.values() if self.columns else ()
+        return tuple(dict.fromkeys([*super().attributes, *(name for part in found for name in part.attributes)]))
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        if sum(map(bool, (self.column, self.key, self.columns))) != 1:
+            raise ValueError("needs exactly one of `column`, `key` and `columns`")
+        if self.columns and self.origins:
+            raise ValueError("`columns` have their own values; move this one below its column")
+        if not self.columns and len(self.origins) != 1:
+            raise ValueError("needs exactly one of `from`, `from_column`, `first_of`, `join`, `compute` and `value`")
+        return self
+
+
+class Create(Word):
+    """A row made for the records that find none, inside the same transaction."""
+
+    by: Names = Field(min_length=1, description="columns that tell such rows apart; a row that has them is used")
+    values: dict[str, Found] = Field(min_length=1, description="columns of the new row")
+    created_at: str | None = Field(default=None, description="column that gets the time of the insert")
+    updated_at: str | None = Field(default=None, description="column that gets the time of the insert, too")
+    stands_in: bool = Field(
+        default=False, description="only until the row that was meant arrives; the record is then linked anew"
+    )
 
 
 class Reference(Word):
@@ -188,48 +375,92 @@ class Reference(Word):
 
     to: str = Field(description="referenced ERP table")
     match: tuple[Match, ...] = Field(min_length=1)
-    if_missing: Literal["park", "null", "reject"] = Field(
-        "park", description="park: wait for the parent; null: load without; reject: refuse for good"
+    if_missing: Literal["park", "null", "reject", "create"] = Field(
+        "park",
+        description="park: wait for the parent; null: load without; reject: refuse for good; create: see `create`",
     )
+    if_ambiguous: Literal["park", "null"] = Field("park", description="several rows fit: wait, or load without")
+    create: Create | None = None
+
+    @model_validator(mode="after")
+    def _create_fits(self) -> Self:
+        if (self.if_missing == "create") != (self.create is not None):
+            raise ValueError("`create` and `if_missing: create` belong together")
+        return self
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every legacy attribute a reference reads."""
+        created = self.create.values.values() if self.create else ()
+        return tuple(dict.fromkeys(name for part in (*self.match, *created) for name in part.attributes))
 
 
-class FieldMapping(Word):
+class ComposePart(Word):
+    """One piece of a composed text: a constant, a column of this row, or one of a related row."""
+
+    text: str | None = None
+    column: str | None = Field(default=None, description="column of this row, or of the row `through` or `to` names")
+    through: str | None = Field(default=None, description="reference column of this row")
+    to: str | None = Field(default=None, description="another ERP table; exactly one of its rows must fit `where`")
+    where: dict[str, str] = Field(default_factory=dict, description="column of that table: column of this row")
+    prefix: str = ""
+    suffix: str = ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.text is None) == (self.column is None):
+            raise ValueError("needs exactly one of `text` and `column`")
+        if self.through and self.to:
+            raise ValueError("`through` and `to` exclude each other")
+        if bool(self.to) != bool(self.where):
+            raise ValueError("`to` and `where` belong together")
+        return self
+
+
+class Composition(Word):
+    """A text made of columns, after references and suffixes are known; blank pieces are left out."""
+
+    parts: tuple[ComposePart, ...] = Field(min_length=1)
+    separator: str = ""
+
+
+class FieldMapping(Part):
     """Where one ERP column gets its value from, and what happens when it gets none.
 
     An attribute that the record does not carry at all leaves the column as it is; a new row then
     takes `on_insert` of the target, or `default`.
     """
 
-    from_: Names = Field(
-        default=(), alias="from", description="legacy attribute; of several spellings the first delivered"
-    )
-    first_of: tuple[Part, ...] = Field(default=(), description="alternatives; the first that is not blank")
-    value: Scalar = Field(default=None, description="a constant")
     reference: Reference | None = None
-    cast: Casts = Field(
-        default=(), description="conversion, or a chain of them; by default the one that fits the column"
+    compose: tuple[Composition, ...] = Field(
+        default=(), description="texts made of other columns, tried while the value is blank"
+    )
+    erp_rule: str | None = Field(
+        default=None, description="a rule of pyERP that also looks at the ERP row (`legacy_sync/pyerp/`)"
     )
     required: bool = Field(default=False, description="null or blank parks the row")
-    default: Scalar = Field(default=None, description="value for null")
     if_null: Literal["default", "keep"] = Field(default="default", description="keep: leave the ERP value as it is")
     if_invalid: Literal["park", "default", "keep"] = Field(
         default="park", description="what a value that does not cast does"
     )
     conflict: Policy | None = Field(default=None, description="overrides the policy of the mapping for this column")
 
+    @property
+    def origins(self) -> list[str]:
+        """The words that say where the value comes from."""
+        return [*super().origins, *(["reference"] if self.reference else [])]
+
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        origins = [bool(self.from_), bool(self.first_of), self.value is not None, self.reference is not None]
-        if sum(origins) != 1:
-            raise ValueError("needs exactly one of `from`, `first_of`, `value` and `reference`")
+        if len(self.origins) > 1 or not (self.origins or self.compose or self.erp_rule):
+            raise ValueError("needs exactly one of `from`, `first_of`, `join`, `compute`, `value` and `reference`")
         return self
 
     @property
     def attributes(self) -> tuple[str, ...]:
         """Every legacy attribute this field may read."""
-        parts = [name for part in self.first_of for name in part.from_]
-        matches = [m.from_ for m in self.reference.match if m.from_] if self.reference else []
-        return tuple(dict.fromkeys([*self.from_, *parts, *matches]))
+        referenced = self.reference.attributes if self.reference else ()
+        return tuple(dict.fromkeys([*super().attributes, *referenced]))
 
 
 class Rule(Word):
@@ -241,26 +472,54 @@ class Rule(Word):
     one_of: Words | None = None
     min: float | None = None
     max: float | None = None
+    equals: str | None = Field(default=None, description="legacy attribute with the same number, but for `tolerance`")
+    tolerance: float = Field(default=0.01, ge=0, description="how far the number of `equals` may be off")
     severity: Literal["park", "warn"] = "park"
 
     @model_validator(mode="after")
     def _has_condition(self) -> Self:
-        if self.matches is None and self.one_of is None and self.min is None and self.max is None:
-            raise ValueError("needs a condition: `matches`, `one_of`, `min` or `max`")
+        if all(word is None for word in (self.matches, self.one_of, self.min, self.max, self.equals)):
+            raise ValueError("needs a condition: `matches`, `one_of`, `min`, `max` or `equals`")
         return self
 
 
 # --- both ends ---------------------------------------------------------------------------------
 
 
-class FourDSource(Word):
-    """A table of the 4D REST server."""
+class Explode(Word):
+    """One record becomes many: each item of a list inside a JSON attribute is a record of its own.
 
-    type: Literal["four_d"] = "four_d"
+    The item's values stand beside those of the record; where both have a name, the item's counts.
+    """
+
+    attribute: str = Field(description="attribute with the JSON (object, list or JSON text)")
+    list: str | None = Field(default=None, description="key of the list; without it the JSON itself is the list")
+
+
+class Source(Word):
+    """A table of the 4D REST server, or of a source described in `mappings/sources/`."""
+
+    server: str = Field(default="four_d", description="name of the source; four_d needs no file of its own")
     table: str
     key: Names = Field(default=("__KEY",), description="attributes that name a record for ever")
+    key_cast: Casts = Field(default=(), description="conversion of the key, for keys that people typed")
+    other_keys: Names = Field(
+        default=(), description="further attributes that name a record; references of other mappings may use them"
+    )
+    duplicates: Literal["park", "last_wins", "first_wins"] = Field(
+        default="park", description="several records with one key in one fetch: wait, or which one counts"
+    )
+    where: dict[str, Words] = Field(
+        default_factory=dict, description="only records with these values are meant; an empty text fits what is blank"
+    )
+    explode: Explode | None = None
     cursor: str | None = Field(default=None, description="attribute that orders changes, such as modified_date")
     page_size: int = Field(default=1000, ge=1, le=100_000, description="rows per HTTP request")
+
+    @property
+    def feed(self) -> tuple[str, str, str | None]:
+        """What two mappings must have in common to share the fetched rows."""
+        return (self.server, self.table, self.cursor)
 
 
 class Target(Word):
@@ -276,6 +535,9 @@ class Target(Word):
     )
     created_at: str | None = Field(default=None, description="column that gets the time of the insert")
     updated_at: str | None = Field(default=None, description="column that gets the time of each write")
+    rows: Literal["all", "existing"] = Field(
+        default="all", description="existing: rows are found by the natural key and updated, never inserted"
+    )
 
 
 class NoPartitions(Word):
@@ -300,7 +562,21 @@ class KeyRangePartitions(Word):
     buckets: Literal[4, 8, 16, 32, 64] = 16
 
 
-Partitions = Annotated[NoPartitions | WindowPartitions | KeyRangePartitions, Field(discriminator="type")]
+class NumberRangePartitions(Word):
+    """Slices of a whole number, such as a document's; the first and the last are open.
+
+    Tables that belong together (a unit) are cut by the number they share.
+    """
+
+    type: Literal["number_range"] = "number_range"
+    attribute: str = Field(description="attribute that holds the number")
+    size: int = Field(default=5000, ge=1, description="numbers per slice")
+    count: int = Field(default=24, ge=2, le=100, description="how many slices; the last one has no end")
+
+
+Partitions = Annotated[
+    NoPartitions | WindowPartitions | KeyRangePartitions | NumberRangePartitions, Field(discriminator="type")
+]
 
 
 class ChangeDetection(Word):
@@ -346,6 +622,30 @@ class Backfill(Word):
     into: str = Field(description="column of the referenced row, written only while it is blank")
 
 
+class Suffix(Word):
+    """Rows that the ERP could not tell apart get _2, _3 … in the order of `order`; a number once given stays."""
+
+    within: Names = Field(min_length=1, description="columns that must be unique together")
+    on: Names = Field(min_length=1, description="text columns that get the suffix")
+    order: str = Field(description="column that says who comes first")
+    separator: str = "_"
+
+
+class Derive(Word):
+    """A column of the referenced row that follows from its children, by one of pyERP's own rules."""
+
+    rule: str = Field(description="name of the rule (`legacy_sync/pyerp/`)")
+    through: str = Field(description="reference column of this row")
+    into: str = Field(description="column of the referenced row")
+
+
+class Unit(Word):
+    """Rows that appear and change together: all rows of one `key`, in all mappings that name this unit."""
+
+    name: str
+    key: str = Field(description="attribute that all rows of one document share, in every mapping of the unit")
+
+
 class Schedule(Word):
     """When runs start: a cron line in a time zone, or an interval."""
 
@@ -362,6 +662,7 @@ class Schedule(Word):
 
 _WITHOUT_MEANING: Any = {
     "description": True,
+    "enabled": True,
     "group": True,
     "schedule": True,
     "depends_on": True,
@@ -375,8 +676,9 @@ class Mapping(Word):
 
     entity: str = Field(description="name of the entity; the file carries it too")
     description: str = ""
+    enabled: bool = Field(default=True, description="false: as if the file were not there")
     group: str = Field(default="default", description="group in the Dagster UI")
-    source: FourDSource
+    source: Source
     target: Target
     partitions: Partitions = Field(default_factory=NoPartitions)
     change_detection: ChangeDetection | None = Field(
@@ -385,6 +687,9 @@ class Mapping(Word):
     fields: dict[str, FieldMapping] = Field(min_length=1)
     rules: tuple[Rule, ...] = ()
     backfill: tuple[Backfill, ...] = ()
+    suffixes: tuple[Suffix, ...] = ()
+    derive: tuple[Derive, ...] = ()
+    unit: Unit | None = None
     conflicts: Conflicts = Field(default_factory=Conflicts)
     adoption: Adoption = Field(default_factory=Adoption)
     deletes: Deletes = Field(default_factory=Deletes)
@@ -425,6 +730,18 @@ class Mapping(Word):
         tables = [f.reference.to for f in self.fields.values() if f.reference]
         return tuple(dict.fromkeys(t for t in tables if t != self.target.table))
 
+    @property
+    def composed(self) -> dict[str, set[str]]:
+        """Columns with text of other tables, and which tables; references are followed by their column."""
+        found: dict[str, set[str]] = {}
+        for name, field in self.fields.items():
+            for part in (part for composition in field.compose for part in composition.parts):
+                through = self.fields[part.through].reference if part.through in self.fields else None
+                table = part.to or (through.to if through else None)
+                if table:
+                    found.setdefault(name, set()).add(table)
+        return found
+
     def policy_of(self, column: str) -> Policy:
         """The conflict policy of one column."""
         return self.fields[column].conflict or self.conflicts.policy
@@ -434,7 +751,9 @@ class Overlay(Word):
     """What one environment says differently (`environments/<name>.yaml`)."""
 
     description: str = ""
-    sources: dict[str, Values] = Field(default_factory=dict, description="options of a kind of source, by kind")
+    sources: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="options of a source, by its name; they win over its own file"
+    )
     landing_keep: int = Field(default=3, ge=1, description="full fetches of each partition the landing keeps")
     defaults: dict[str, Any] = Field(default_factory=dict, description="said for all mappings; a mapping wins")
     entities: dict[str, dict[str, Any]] = Field(

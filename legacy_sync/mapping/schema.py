@@ -66,7 +66,7 @@ def _prepared(schema: Schema) -> Schema:
         properties = definition.get("properties", {})
         for name, node in properties.items():
             properties[name] = _property(name, node)
-        if "const" in properties.get("type", {}) and definition.get("title") != "FourDSource":
+        if "const" in properties.get("type", {}):
             definition["required"] = list(dict.fromkeys(["type", *definition.get("required", [])]))
     definitions["Variable"] = _VARIABLE
     return schema

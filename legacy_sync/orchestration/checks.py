@@ -165,7 +165,7 @@ def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -
         with logged_to_dagster(context), told_to_dagster(context, retries):
             try:
                 with opened(project, legacy_api, erp_database) as workspace, workspace.erp() as connection:
-                    source = workspace.source(mapping.source.type)
+                    source = workspace.source(mapping.source.server)
                     return _reconciled(reconcile(connection, source, mapping, shown=SHOWN))
             except RetryLater as error:  # what was loaded is safe: a comparison that has to wait fails no run
                 return dg.AssetCheckResult(passed=False, severity=WARN, description=f"not compared: {error}")

@@ -11,8 +11,11 @@ import dagster as dg
 
 from legacy_sync.errors import MappingInvalid, Problem
 from legacy_sync.mapping.loader import Project, dependencies_of
-from legacy_sync.mapping.model import FourDSource, Mapping, NoPartitions, Partitions
+from legacy_sync.mapping.model import Mapping, NoPartitions, Partitions
 from legacy_sync.orchestration.partitions import build_partitions, label_partitions
+
+Way = tuple[tuple[str, str, str | None], Partitions]
+"""A feed and how it is cut: what mappings share when they share an asset."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,9 @@ def erp_key(entity: str) -> dg.AssetKey:
 
 def build_layout(project: Project) -> Layout:
     """The assets of all mappings; raises MappingInvalid when two would have the same key."""
-    readers: dict[tuple[FourDSource, Partitions], list[Mapping]] = {}
+    readers: dict[Way, list[Mapping]] = {}
     for mapping in project.mappings.values():
-        readers.setdefault((mapping.source, mapping.partitions), []).append(mapping)
+        readers.setdefault((mapping.source.feed, mapping.partitions), []).append(mapping)
     definitions = {m.partitions: build_partitions(m) for m in project.mappings.values()}
     tables = tuple(Table(_legacy_key(members[0], readers), tuple(members)) for members in readers.values())
     _check_keys([t.key for t in tables], [t.mapping for t in tables])
@@ -102,11 +105,11 @@ def build_layout(project: Project) -> Layout:
     return Layout(project, tables, dependencies_of(project.mappings), definitions)
 
 
-def _legacy_key(mapping: Mapping, readers: Iterable[tuple[FourDSource, Partitions]]) -> dg.AssetKey:
+def _legacy_key(mapping: Mapping, readers: Iterable[Way]) -> dg.AssetKey:
     """`legacy/<Table>`; a table that is read in several ways says behind its name in which."""
     table = mapping.source.table
-    ways = [way for way in readers if way[0].table == table]
-    first = ways[0] == (mapping.source, mapping.partitions)
+    ways = [way for way in readers if way[0][1] == table]
+    first = ways[0] == (mapping.source.feed, mapping.partitions)
     return dg.AssetKey(["legacy", table if first else f"{table}_{label_partitions(mapping.partitions)}"])
 
 

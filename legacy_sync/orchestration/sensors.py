@@ -122,7 +122,7 @@ def _look_at(tick: Tick, table: Table) -> None:
     wanted = wanted_of(table, tick.ledger)
     since = state.since if state.done_seen is not None else wanted.since
     mapping = table.mapping
-    source = tick.workspace.source(mapping.source.type)
+    source = tick.workspace.source(mapping.source.server)
     probe = source.probe(mapping.source.table, mapping.source.cursor, since)
     seen = _seen(probe)
     if seen == state.done_seen and not wanted.has_new and not _looks_again(mapping, probe, state.done_at, tick.now):
@@ -249,6 +249,6 @@ def _name(table: Table) -> str:
 
 def _quick(project: Project) -> Project:
     """The same project with a source that gives up soon."""
-    kinds: set[str] = {m.source.type for m in project.mappings.values()}
+    kinds: set[str] = {m.source.server for m in project.mappings.values()}
     options = {kind: {**project.source_options.get(kind, {}), **_QUICK} for kind in kinds}
     return replace(project, source_options={**project.source_options, **options})

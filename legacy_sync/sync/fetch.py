@@ -81,7 +81,7 @@ def _readers(workspace: Workspace, mapping: Mapping) -> list[Mapping]:
     return [
         m
         for m in workspace.project.mappings.values()
-        if (m.source, m.partitions) == (mapping.source, mapping.partitions)
+        if (m.source.feed, m.partitions) == (mapping.source.feed, mapping.partitions)
     ]
 
 
@@ -137,7 +137,7 @@ class Stream:
         self.summary = summary
         self.workspace = workspace
         self.landing = workspace.landing
-        self.fetch = workspace.source(work.mapping.source.type).fetch(_scope(work.mapping, plan))
+        self.fetch = workspace.source(work.mapping.source.server).fetch(_scope(work.mapping, plan))
         self.pace = Pace(f"legacy/{work.mapping.source.table}: fetch", "fetch", progress)
         self.waiting: list[deque[pa.RecordBatch]] = [deque() for _ in plan.windows]
         self.rows = [0] * len(plan.windows)
@@ -199,7 +199,7 @@ class Stream:
         if self.work.is_whole_table:
             return True
         source = self.work.mapping.source
-        return self.workspace.source(source.type).probe(source.table, None, None).count == 0
+        return self.workspace.source(source.server).probe(source.table, None, None).count == 0
 
     def _sum_up(self, landed: list[LandedFetch]) -> None:
         report, summary = self.fetch.report, self.summary

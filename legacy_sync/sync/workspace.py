@@ -64,7 +64,7 @@ def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:
             for mapping in mappings
             for problem in check_mapping(
                 mapping,
-                workspace.source(mapping.source.type).describe(),
+                workspace.source(mapping.source.server).describe(),
                 lambda name: find_table(connection, name),
                 lambda: list_tables(connection),
             )

@@ -13,7 +13,7 @@ from legacy_sync.sync.windows import list_windows, today_of
 
 
 def mapping_with(partitions: Partitions) -> Mapping:
-    source = {"type": "four_d", "table": "Kunden", "cursor": "modified_date"}
+    source = {"table": "Kunden", "cursor": "modified_date"}
     fields = {"name": {"from": "Name"}}
     words = {"entity": "kunde", "source": source, "target": {"table": "kunde"}, "fields": fields}
     return Mapping.model_validate({**words, "partitions": partitions})

@@ -8,10 +8,12 @@ spellings of 4D (dates as d!m!yyyy, 0!0!0, numbers as texts) are handled here an
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from datetime import UTC, date, datetime, time
 from decimal import Context, Decimal
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,8 +27,14 @@ from legacy_sync.mapping.model import (
     Cast,
     DateCast,
     DecimalCast,
+    EmailCast,
+    HashCast,
     IntegerCast,
     JsonPickCast,
+    MapCast,
+    NumberSpelling,
+    ReplaceCast,
+    SlugCast,
     SplitLastCast,
     TextCast,
     TimestampCast,
@@ -35,6 +43,8 @@ from legacy_sync.sync.cells import Cells, Refusal, map_unique
 
 _NUMBER = r"^\s*[+-]?(\d{1,30}(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,2})?\s*$"
 _IS_NUMBER = re.compile(_NUMBER, re.ASCII)
+_EMAIL = re.compile(r"^[^@\s]+@[^@\s.]+(\.[^@\s.]+)+$")
+_INSIDE = re.compile(r"[+-]?\d[\d.,]*")
 _WIDE = Context(prec=200)  # enough for every text that _NUMBER lets through
 _INTEGER_BITS = {"int2": 15, "int4": 31, "int8": 63}
 _DATE_PATTERNS = (
@@ -75,7 +85,7 @@ def to_text(array: pa.Array) -> pa.Array:
     return text
 
 
-def _cast_text(cells: Cells, step: TextCast, _column: Column) -> Cells:
+def _cast_text(cells: Cells, step: TextCast, column: Column) -> Cells:
     values = to_text(cells.values)
     cells = cells.with_values(values)
     if step.language and pc.any(pc.starts_with(pc.utf8_ltrim_whitespace(values), "{")).as_py():
@@ -88,7 +98,15 @@ def _cast_text(cells: Cells, step: TextCast, _column: Column) -> Cells:
     if step.case != "keep":
         change = pc.utf8_upper if step.case == "upper" else pc.utf8_lower
         cells = cells.with_values(change(cells.values))
-    return cells
+    return _cut(cells, column) if step.cut else cells
+
+
+def _cut(cells: Cells, column: Column) -> Cells:
+    if column.max_length is None:
+        return cells
+    too_long = _count(pc.greater(pc.utf8_length(cells.values), column.max_length))
+    cut = pc.utf8_rtrim_whitespace(pc.utf8_slice_codeunits(cells.values, 0, column.max_length))
+    return cells.with_values(cut).note(f"cut to {column.max_length} characters", too_long) if too_long else cells
 
 
 def _in_language(text: str, language: str) -> str | Refusal | None:
@@ -147,15 +165,118 @@ def _loads(text: str) -> Any:
         return None
 
 
+def _cast_map(cells: Cells, step: MapCast, _column: Column) -> Cells:
+    known = {code.strip().casefold(): None if v is None else scalar_text(v) for code, v in step.values.items()}
+
+    def translate(text: str) -> str | Refusal | None:
+        code = text.strip().casefold()
+        if code in known:
+            return known[code]
+        if step.others == "keep":
+            return text.strip()
+        return None if step.others == "null" else Refusal("unknown_code", "is no known code")
+
+    texts = to_text(cells.values)
+    out = map_unique(cells.with_values(texts), translate, pa.string())
+    if step.others != "null":
+        return out
+    unknown = pc.invert(pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(texts)), value_set=pa.array([*known, ""])))
+    return out.note("unknown code left out", _count(pc.and_(pc.is_valid(texts), unknown)))
+
+
+def _cast_replace(cells: Cells, step: ReplaceCast, _column: Column) -> Cells:
+    return cells.with_values(pc.replace_substring_regex(to_text(cells.values), step.pattern, step.by))
+
+
+def _cast_email(cells: Cells, step: EmailCast, _column: Column) -> Cells:
+    def convert(text: str) -> str | Refusal | None:
+        address = text.strip().lower()
+        if step.repair:
+            address = _repaired(address)
+        if not address:
+            return None
+        return address if _EMAIL.match(address) else Refusal("not_an_email", "is no e-mail address")
+
+    return map_unique(cells.with_values(to_text(cells.values)), convert, pa.string())
+
+
+def _repaired(address: str) -> str:
+    address = "".join(address.split())
+    if "@" not in address:
+        address = address.replace("_", "@", 1)
+    name, at, domain = address.partition("@")
+    return name + at + (domain if "." in domain else domain.replace("-", ".", 1))
+
+
+def _cast_slug(cells: Cells, _step: SlugCast, column: Column) -> Cells:
+    def convert(text: str) -> str:
+        plain = unicodedata.normalize("NFKD", text.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
+        slug = re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", plain)).strip("-_")
+        return slug[: column.max_length].rstrip("-_")
+
+    return map_unique(cells.with_values(to_text(cells.values)), convert, pa.string())
+
+
+def _cast_hash(cells: Cells, step: HashCast, _column: Column) -> Cells:
+    def convert(text: str) -> str:
+        return blake2b(text.encode(), digest_size=32).hexdigest()[: step.digits]
+
+    return map_unique(cells.with_values(to_text(cells.values)), convert, pa.string())
+
+
 # --- numbers -----------------------------------------------------------------------------------
 
 
+def _respelled(cells: Cells, step: NumberSpelling) -> Cells:
+    """Texts of people as texts that `_NUMBER` knows; texts without a number become null where `clean` says so."""
+    texts = to_text(cells.values)
+    if not (step.decimal_comma or step.clean) or _all_match(texts, _NUMBER):
+        return cells.with_values(texts)
+
+    def convert(text: str) -> str | None:
+        if step.clean and not _IS_NUMBER.match(text):
+            found = _INSIDE.search(text)
+            if not found:
+                return None
+            text = found[0].rstrip(".,")
+        return _with_point(text) if step.decimal_comma else text
+
+    out = map_unique(cells.with_values(texts), convert, pa.string())
+    changed = pc.fill_null(pc.not_equal(out.values, texts), False)
+    lost = pc.and_(pc.is_null(out.values), pc.not_equal(pc.fill_null(pc.utf8_trim_whitespace(texts), ""), ""))
+    return out.note("number read out of a text", _count(changed)).note("no number in the text", _count(lost))
+
+
+def _with_point(text: str) -> str:
+    comma, point = text.rfind(","), text.rfind(".")
+    if comma < 0:
+        return text
+    if comma > point:
+        return text.replace(".", "").replace(",", ".") if text.count(",") == 1 else text.replace(",", "")
+    return text.replace(",", "")
+
+
+def _without_zero(cells: Cells, *, positive: bool) -> Cells:
+    """Numbers that mean "no value" as null."""
+    size = cells.values.cast(pa.float64(), safe=False) if not pa.types.is_boolean(cells.values.type) else None
+    if size is None:
+        return cells
+    none = pc.less_equal(size, 0.0) if positive else pc.equal(size, 0.0)
+    return cells.with_values(pc.if_else(pc.fill_null(none, False), pa.scalar(None, cells.values.type), cells.values))
+
+
 def _cast_integer(cells: Cells, step: IntegerCast, column: Column) -> Cells:
+    out = _to_integer(cells, step, column)
+    return _without_zero(out, positive=False) if step.zero_is_null else out
+
+
+def _to_integer(cells: Cells, step: IntegerCast, column: Column) -> Cells:
     if pa.types.is_integer(cells.values.type):
         return cells
     if pa.types.is_boolean(cells.values.type):
         return cells.with_values(cells.values.cast(pa.int64()))
-    texts = to_text(cells.values)
+    cells = _respelled(cells, step)
+    texts = cells.values
     if _all_match(texts, r"^-?\d{1,18}$"):
         return cells.with_values(texts.cast(pa.int64()))
 
@@ -171,15 +292,28 @@ def _cast_integer(cells: Cells, step: IntegerCast, column: Column) -> Cells:
             int(whole) if -limit <= whole < limit else Refusal("out_of_range", f"does not fit into {column.full_type}")
         )
 
-    out = map_unique(cells.with_values(texts), convert, pa.int64())
+    out = map_unique(cells, convert, pa.int64())
     fractions = 0 if step.rounding == "exact" else _count(pc.match_substring_regex(texts, r"^\s*[+-]?\d*\.\d*[1-9]"))
     return out.note("fraction dropped", fractions)
 
 
 def _cast_decimal(cells: Cells, step: DecimalCast, column: Column) -> Cells:
+    if step.factor != 1:
+        cells = _times(_to_decimal(cells, step.model_copy(update={"factor": 1}), _ANY_NUMBER), step.factor)
+    out = _to_decimal(cells, step, column)
+    return _without_zero(out, positive=step.positive) if step.positive or step.zero_is_null else out
+
+
+def _times(cells: Cells, factor: float) -> Cells:
+    by = Decimal(str(factor))
+    return map_unique(cells.with_values(to_text(cells.values)), lambda t: format(Decimal(t) * by, "f"), pa.string())
+
+
+def _to_decimal(cells: Cells, step: DecimalCast, column: Column) -> Cells:
     if pa.types.is_integer(cells.values.type):
         return cells
-    texts = to_text(cells.values)
+    cells = _respelled(cells, step)
+    texts = cells.values
     blank = pc.equal(pc.utf8_trim_whitespace(texts), "")
     if pc.any(blank).as_py():
         texts = pc.if_else(blank, pa.scalar(None, pa.string()), texts)
@@ -201,6 +335,11 @@ def _number(text: str) -> Decimal | None:
 
 
 def _cast_boolean(cells: Cells, step: BooleanCast, _column: Column) -> Cells:
+    out = _to_boolean(cells, step)
+    return out.with_values(pc.invert(out.values)) if step.negate else out
+
+
+def _to_boolean(cells: Cells, step: BooleanCast) -> Cells:
     if pa.types.is_boolean(cells.values.type):
         return cells
 
@@ -340,7 +479,13 @@ _CASTS: dict[str, Callable[[Cells, Any, Column], Cells]] = {
     "timestamp": _cast_timestamp,
     "split_last": _cast_split_last,
     "json_pick": _cast_json_pick,
+    "map": _cast_map,
+    "replace": _cast_replace,
+    "email": _cast_email,
+    "slug": _cast_slug,
+    "hash": _cast_hash,
 }
+_ANY_NUMBER = Column("", "numeric", "numeric", True, False, False, None, None, None)
 _EXPECTED: dict[str, Cast] = {
     **dict.fromkeys(_INTEGER_BITS, IntegerCast()),
     **dict.fromkeys(("numeric", "float4", "float8"), DecimalCast()),

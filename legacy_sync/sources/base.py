@@ -54,7 +54,9 @@ class Scope:
 
     With `cursor_to` but no `cursor_from`, rows without a cursor (null, 0!0!0) belong to the scope; with
     `cursor_from` they do if `with_blank_cursor` says so.
-    Key bounds compare the table's primary key as text.
+    Key bounds compare the table's primary key as text. Number bounds are whole numbers; the servers spell
+    such an attribute as a number or as a text with digits. Rows without a number belong to a scope without
+    `number_from`.
     """
 
     table: str
@@ -63,13 +65,17 @@ class Scope:
     cursor_to: date | None = None
     key_from: str | None = None
     key_to: str | None = None
+    number_attribute: str | None = None
+    number_from: int | None = None
+    number_to: int | None = None
     page_size: int = 1000
     with_blank_cursor: bool = False
 
     @property
     def is_whole_table(self) -> bool:
         """Whether no bound restricts it."""
-        return not (self.cursor_from or self.cursor_to or self.key_from or self.key_to)
+        has_numbers = self.number_from is not None or self.number_to is not None
+        return not (self.cursor_from or self.cursor_to or self.key_from or self.key_to or has_numbers)
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,15 @@ import pyarrow.compute as pc
 
 from legacy_sync.errors import GuardTripped
 from legacy_sync.ledger import runs
-from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.model import Mapping, NumberRangePartitions
 from legacy_sync.sources.base import Scope
-from legacy_sync.sources.landing import LandedFetch
-from legacy_sync.sync.casts import cast_dates
+from legacy_sync.sources.landing import LandedFetch, LandingWriter
+from legacy_sync.sync.casts import cast_dates, to_text
 from legacy_sync.sync.cells import Cells
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import FetchSummary, Progress
 from legacy_sync.sync.scopes import FetchPlan, covers_whole_table, plan_fetches
-from legacy_sync.sync.windows import today_of
+from legacy_sync.sync.windows import ALL_SLICES, today_of
 from legacy_sync.sync.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _BUFFERED_ROWS = 100_000
 _JOINED_ROWS = 20_000
 _JOINED_SECONDS = 1.0
+_NUMBER = r"^[+-]?\d{1,18}(\.\d*)?$"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def say_fetched(summary: FetchSummary) -> None:
 
 
 class Stream:
-    """One running request stream into the landing; rows go to the partition their cursor lies in.
+    """One running request stream into the landing; rows go to the partition their cursor or number lies in.
 
     Nothing becomes visible before `commit`, and nothing ever does if that is not reached.
     """
@@ -141,14 +142,14 @@ class Stream:
         self.pace = Pace(f"legacy/{work.mapping.source.table}: fetch", "fetch", progress)
         self.waiting: list[deque[pa.RecordBatch]] = [deque() for _ in plan.windows]
         self.rows = [0] * len(plan.windows)
+        self.writers: dict[int, LandingWriter] = {}
         self.stack = ExitStack()
         self.began = time.monotonic()
 
     def __enter__(self) -> Self:
-        table = self.work.mapping.source.table
-        self.writers = [
-            self.stack.enter_context(self.landing.open_fetch(table, w.partition)) for w in self.plan.windows
-        ]
+        if not self.plan.across:
+            for number in range(len(self.plan.windows)):
+                self._writer(number)
         return self
 
     def __exit__(
@@ -159,7 +160,7 @@ class Stream:
     @property
     def fetch_ids(self) -> list[str]:
         """The ids under which the partitions will be landed."""
-        return [writer.fetch_id for writer in self.writers]
+        return [writer.fetch_id for writer in self.writers.values()]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows as they come, each batch written to the landing first; once."""
@@ -168,7 +169,7 @@ class Stream:
             self._sort(batch)
             done += batch.num_rows
             waiting += batch.num_rows
-            if len(self.writers) == 1 or waiting > _BUFFERED_ROWS:
+            if len(self.plan.windows) == 1 or waiting > _BUFFERED_ROWS:
                 self._flush()
                 waiting = 0
             self.pace(done, self.fetch.total)
@@ -184,15 +185,22 @@ class Stream:
         self._flush()
         landed = [
             writer.commit(
-                mode="full" if window.partition in self.plan.full else "incremental",
+                mode="full" if self.plan.windows[number].partition in self.plan.full else "incremental",
                 server_time=report.server_time,
-                rows=rows,
+                rows=self.rows[number],
                 complete=report.complete,
             )
-            for window, writer, rows in zip(self.plan.windows, self.writers, self.rows, strict=True)
+            for number, writer in sorted(self.writers.items())
         ]
+        if self.plan.across:
+            landed.append(self._note_end())
         self._sum_up(landed)
         return landed
+
+    def _note_end(self) -> LandedFetch:
+        """Says, behind the rows of all slices, that these were all changes; the newest such note says it all."""
+        writer = self.stack.enter_context(self.landing.open_fetch(self.work.mapping.source.table, ALL_SLICES))
+        return writer.commit(mode="full", server_time=self.fetch.report.server_time, rows=0, complete=False)
 
     def _is_empty_table(self) -> bool:
         """Whether the table has no rows; an incremental fetch normally reads those of the last day again."""
@@ -211,22 +219,41 @@ class Stream:
         summary.server_time = report.server_time
         summary.seconds += time.monotonic() - self.began
 
+    def _writer(self, number: int) -> LandingWriter:
+        if number not in self.writers:
+            table, partition = self.work.mapping.source.table, self.plan.windows[number].partition
+            self.writers[number] = self.stack.enter_context(self.landing.open_fetch(table, partition))
+        return self.writers[number]
+
     def _sort(self, batch: pa.RecordBatch) -> None:
-        if len(self.writers) == 1:
+        if len(self.plan.windows) == 1 and not self.plan.across:
             self._keep(0, batch)
             return
         places = self._places(batch)
-        for number in pc.unique(places).to_pylist():
+        for number in pc.unique(places).drop_null().to_pylist():
             self._keep(number, batch.filter(pc.equal(places, number)))
 
     def _places(self, batch: pa.RecordBatch) -> pa.Array:
-        """The number of the window of each row; rows without a usable cursor belong to the first."""
+        """The place in the plan of the window of each row; rows without a usable value belong to the first."""
+        partitions = self.work.mapping.partitions
+        if isinstance(partitions, NumberRangePartitions):
+            return self._places_by_number(batch, partitions)
         index = batch.schema.get_field_index(self.work.mapping.source.cursor or "")
         if index < 0:
             return pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         encoded = pc.dictionary_encode(cast_dates(Cells(batch.column(index))).values)
         numbers = [self._place_of(day) for day in encoded.dictionary.to_pylist()]
         return pc.fill_null(pa.array(numbers, pa.int32()).take(encoded.indices), 0)
+
+    def _places_by_number(self, batch: pa.RecordBatch, partitions: NumberRangePartitions) -> pa.Array:
+        """The same for slices; null for a slice that is not in the plan, whose rows are fetched with all of it."""
+        mine = [(w.number_from or 0) // partitions.size for w in self.plan.windows]
+        first, last = (0, partitions.count - 1) if self.plan.across else (mine[0], mine[-1])
+        index = batch.schema.get_field_index(partitions.attribute)
+        numbers = _whole_numbers(batch.column(index)) if index >= 0 else pa.nulls(batch.num_rows, pa.int64())
+        slices = pc.fill_null(pc.divide(numbers, partitions.size), 0)
+        clipped = pc.min_element_wise(pc.max_element_wise(slices, first), last)
+        return pc.index_in(clipped, value_set=pa.array(mine, pa.int64()))
 
     def _place_of(self, day: date) -> int:
         starts = [w.cursor_from for w in self.plan.windows]
@@ -238,9 +265,9 @@ class Stream:
         self.rows[number] += batch.num_rows
 
     def _flush(self) -> None:
-        for writer, batches in zip(self.writers, self.waiting, strict=True):
+        for number, batches in enumerate(self.waiting):
             while batches:
-                writer.write(batches.popleft())
+                self._writer(number).write(batches.popleft())
 
 
 def joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -260,8 +287,19 @@ def joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield pa.concat_batches(waiting)
 
 
+def _whole_numbers(values: pa.Array) -> pa.Array:
+    """Numbers in any spelling as int64, fractions cut off; null for what is none."""
+    if pa.types.is_integer(values.type):
+        return values.cast(pa.int64())
+    text = pc.utf8_trim(to_text(values), ' "')
+    is_number = pc.match_substring_regex(text, _NUMBER)
+    whole = pc.replace_substring_regex(pc.if_else(is_number, text, None), r"^\+|\..*$", "")
+    return whole.cast(pa.int64())
+
+
 def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
     window = plan.windows[0]
+    partitions = mapping.partitions
     return Scope(
         table=mapping.source.table,
         cursor=mapping.source.cursor,
@@ -269,6 +307,9 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
         cursor_to=plan.cursor_to,
         key_from=window.key_from,
         key_to=window.key_to,
+        number_attribute=partitions.attribute if isinstance(partitions, NumberRangePartitions) else None,
+        number_from=plan.number_from,
+        number_to=plan.number_to,
         with_blank_cursor=window.partition not in plan.full,
         page_size=mapping.source.page_size,
     )

@@ -21,7 +21,7 @@ from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import STAGE, copy_batch, create_stage, drop_superseded, forget_parked
 from legacy_sync.errors import GuardTripped
 from legacy_sync.ledger import conflicts, quarantine, runs
-from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.model import Mapping, NumberRangePartitions
 from legacy_sync.sources.landing import LandedFetch, Landing
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
 from legacy_sync.sync.prefetch import prefetch
@@ -311,9 +311,11 @@ class Loader:
         fetch_ids = [f.fetch_id for f in slice_.fetches]
         runs.note_newest(self.connection, self.entity_id, max(map(fetched_at, fetch_ids)))
         runs.remember_fetches(self.connection, self.entity_id, slice_.partition, fetch_ids, self.run_id)
-        value = newest_cursor
-        if value:  # a cursor ahead of the server's own clock must not hide later changes
-            value = min(value, max(f.server_time for f in slice_.fetches).date())
+        value, fetched_on = newest_cursor, max(f.server_time for f in slice_.fetches).date()
+        if isinstance(self.mapping.partitions, NumberRangePartitions):
+            value = fetched_on  # old slices change at any time, and rows of the last day are always read again
+        elif value:  # a cursor ahead of the server's own clock must not hide later changes
+            value = min(value, fetched_on)
         mark = value.isoformat() if value else None
         runs.move_watermark(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)

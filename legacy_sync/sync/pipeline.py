@@ -31,7 +31,7 @@ from legacy_sync.sync.load import Loader, Slice, fetched_at
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
-from legacy_sync.sync.windows import list_windows, today_of
+from legacy_sync.sync.windows import ALL_SLICES, list_loads, list_windows, today_of
 from legacy_sync.sync.workspace import Workspace, open_workspace, preflight, require_table
 
 __all__ = [
@@ -140,14 +140,16 @@ def _pace_on(pace: Pace, before: int, total: int, rows: int) -> None:
 
 def _slices(workspace: Workspace, loader: Loader, partitions: Sequence[str] | None, *, full: bool) -> list[Slice]:
     """The partitions with something to load, in order."""
-    table = loader.mapping.source.table
+    table, mapping = loader.mapping.source.table, loader.mapping
     again = full or _is_new_meaning(loader)
+    wanted = list_loads(mapping, partitions, workspace.landing.partitions(table), today_of(mapping, datetime.now(UTC)))
+    is_named = partitions is not None and ALL_SLICES not in wanted
     slices = []
-    for partition in partitions or workspace.landing.partitions(table):
+    for partition in wanted:
         landed = workspace.landing.fetches(table, partition)
         loaded = runs.loaded_fetches(loader.connection, loader.entity_id, partition)
         fetches = [f for f in since_last_full(landed) if again or f.fetch_id not in loaded]
-        if fetches or partitions is not None:
+        if fetches or is_named:
             slices.append(Slice(partition, fetches, []))
     return slices
 
@@ -233,8 +235,9 @@ def _whole_table(mapping: Mapping, slices: list[Slice]) -> list[LandedFetch]:
 
     Only such a claim makes the absence of a record evidence that it is gone.
     """
-    firsts = [s.fetches[0] for s in slices if s.fetches and s.fetches[0].mode == "full" and s.fetches[0].complete]
     windows = {w.partition for w in list_windows(mapping, today_of(mapping, datetime.now(UTC)))}
+    firsts = [s.fetches[0] for s in slices if s.fetches and s.partition in windows]
+    firsts = [f for f in firsts if f.mode == "full" and f.complete]
     if {f.partition for f in firsts} != windows or len({f.server_time for f in firsts}) != 1:
         return []
     return [f for s in slices for f in s.fetches]

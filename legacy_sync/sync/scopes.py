@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
-from legacy_sync.mapping.model import Mapping, WindowPartitions
-from legacy_sync.sync.windows import Window, list_windows, select_windows
+from legacy_sync.mapping.model import Mapping, NumberRangePartitions, WindowPartitions
+from legacy_sync.sync.windows import ALL_SLICES, Window, list_windows, names_some, select_windows
 
 Marks = Dict[str, str | None]
 """partition -> highest cursor loaded (ISO) or None; a partition that was never loaded is no key"""
@@ -16,16 +16,31 @@ Marks = Dict[str, str | None]
 
 @dataclass(frozen=True)
 class FetchPlan:
-    """One request stream: the windows it fills and where it begins; `full` windows are fetched whole."""
+    """One request stream: the windows it fills and where it begins; `full` windows are fetched whole.
+
+    `across` all loaded slices of a number only changes are fetched: most slices get no row, and rows of
+    slices between them that were never loaded are left to the stream that fetches those whole.
+    """
 
     windows: tuple[Window, ...]
     cursor_from: date | None
     full: frozenset[str]
+    across: bool = False
 
     @property
     def cursor_to(self) -> date | None:
         """The end of the last window."""
         return self.windows[-1].cursor_to
+
+    @property
+    def number_from(self) -> int | None:
+        """The first number of the first slice."""
+        return self.windows[0].number_from
+
+    @property
+    def number_to(self) -> int | None:
+        """The end of the last slice."""
+        return self.windows[-1].number_to
 
 
 def plan_fetches(
@@ -35,6 +50,8 @@ def plan_fetches(
 
     `marks` has the watermarks of every mapping that reads the table; the one furthest behind counts.
     """
+    if isinstance(mapping.partitions, NumberRangePartitions):
+        return _plan_slices(mapping, marks, partitions, full=full, today=today)
     chosen = [
         plan
         for window in select_windows(mapping, partitions, today)
@@ -65,6 +82,30 @@ def _plan_window(
     return FetchPlan((window,), low, frozenset())
 
 
+def _plan_slices(
+    mapping: Mapping, marks: Sequence[Marks], partitions: Sequence[str] | None, *, full: bool, today: date
+) -> list[FetchPlan]:
+    """Slices of a number: those never loaded are fetched whole, the changes of all others in one stream behind them.
+
+    A slice that is named, and not all others too, is fetched whole.
+    """
+    windows = select_windows(mapping, partitions, today)
+    loaded = [w for w in windows if all(mark.get(w.partition) for mark in marks)]
+    if full or mapping.strategy == "fingerprint" or names_some(mapping, partitions, today):
+        loaded = []
+    whole = [FetchPlan((w,), None, frozenset([w.partition])) for w in windows if w not in loaded]
+    if not loaded:
+        return _merge(whole)
+    low = min(_low_mark_of_slices(loaded, mark) for mark in marks) - mapping.lookback
+    return [*_merge(whole), FetchPlan(tuple(loaded), low, frozenset(), across=True)]
+
+
+def _low_mark_of_slices(loaded: Sequence[Window], mark: Marks) -> date:
+    """Up to where all slices are loaded: by the newest change stream, or by the one furthest behind."""
+    own = min(filter(None, (mark[w.partition] for w in loaded)))
+    return date.fromisoformat(max(own, mark.get(ALL_SLICES) or own))
+
+
 def _low_mark(mapping: Mapping, window: Window, marks: Sequence[Marks]) -> date | None:
     """The oldest cursor that may still hide a change."""
     by_window = isinstance(mapping.partitions, WindowPartitions)
@@ -82,8 +123,13 @@ def _merge(plans: list[FetchPlan]) -> list[FetchPlan]:
     merged: list[FetchPlan] = []
     for plan in plans:
         last = merged[-1] if merged else None
-        if last and last.cursor_to is not None and last.cursor_to == plan.cursor_from:
+        if last and _follows(last, plan):
             merged[-1] = replace(last, windows=last.windows + plan.windows, full=last.full | plan.full)
         else:
             merged.append(plan)
     return merged
+
+
+def _follows(last: FetchPlan, plan: FetchPlan) -> bool:
+    by_cursor = last.cursor_to is not None and last.cursor_to == plan.cursor_from
+    return by_cursor or (last.number_to is not None and last.number_to == plan.number_from)

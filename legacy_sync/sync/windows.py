@@ -1,31 +1,38 @@
 """Which partitions has a mapping, and which rows belong to which? Pure calendar and key arithmetic.
 
 Partition keys are those of Dagster's time windows: the first day of the window, ISO. An unpartitioned
-table has the one partition `ALL`. Key ranges are `k00`, `k01`, …
+table has the one partition `ALL`. Key ranges are `k00`, `k01`, …, slices of a number `n00`, `n01`, …
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from legacy_sync.errors import EntityUnknown
-from legacy_sync.mapping.model import KeyRangePartitions, Mapping, WindowPartitions
+from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NumberRangePartitions, WindowPartitions
 
 ALL = "all"
+ALL_SLICES = "*"
+"""Beside the slices of a number: holds no rows; to load it says that all slices are loaded up to its watermark."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """The half-open scope of one partition; None is open. `key_from`/`key_to` are hex prefixes."""
+    """The half-open scope of one partition; None is open. `key_from`/`key_to` are hex prefixes.
+
+    The number slice that is open below also takes the rows without a number.
+    """
 
     partition: str
     cursor_from: date | None = None
     cursor_to: date | None = None
     key_from: str | None = None
     key_to: str | None = None
+    number_from: int | None = None
+    number_to: int | None = None
 
 
 def today_of(mapping: Mapping, now: datetime) -> date:
@@ -41,6 +48,8 @@ def list_windows(mapping: Mapping, today: date) -> list[Window]:
             return _calendar(windows, today)
         case KeyRangePartitions(buckets=buckets):
             return _key_ranges(buckets)
+        case NumberRangePartitions(size=size, count=count):
+            return _number_ranges(size, count)
         case _:
             return [Window(ALL)]
 
@@ -59,6 +68,23 @@ def select_windows(mapping: Mapping, keys: Sequence[str] | None, today: date) ->
                 next_step=f"choose one from {windows[0].partition} to {windows[-1].partition}",
             )
     return [w for w in windows if w.partition in set(keys)]
+
+
+def names_some(mapping: Mapping, keys: Collection[str] | None, today: date) -> bool:
+    """Whether `keys` leaves a partition out; to name all is as good as to name none."""
+    return keys is not None and not {w.partition for w in list_windows(mapping, today)} <= set(keys)
+
+
+def list_loads(mapping: Mapping, keys: Sequence[str] | None, landed: Sequence[str], today: date) -> list[str]:
+    """The partitions a load of `keys` (all if None) looks at, in order, of those that are `landed`.
+
+    `ALL_SLICES` comes last and only after all slices, since its watermark is the one of all of them.
+    """
+    if not isinstance(mapping.partitions, NumberRangePartitions):
+        return list(keys or landed)
+    if ALL_SLICES not in (keys or ()) and names_some(mapping, keys, today):
+        return list(keys or ())
+    return sorted(landed, key=lambda partition: (partition == ALL_SLICES, partition))
 
 
 def _calendar(partitions: WindowPartitions, today: date) -> list[Window]:
@@ -96,4 +122,16 @@ def _key_ranges(buckets: int) -> list[Window]:
             key_to=bounds[n + 1] if n + 1 < buckets else None,
         )
         for n in range(buckets)
+    ]
+
+
+def _number_ranges(size: int, count: int) -> list[Window]:
+    width = max(2, len(str(count - 1)))
+    return [
+        Window(
+            f"n{n:0{width}d}",
+            number_from=n * size if n else None,
+            number_to=(n + 1) * size if n + 1 < count else None,
+        )
+        for n in range(count)
     ]

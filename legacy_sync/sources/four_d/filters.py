@@ -49,10 +49,11 @@ class Filter:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which rows one request asks for: a window on the cursor and a range on the paging key.
+    """Which rows one request asks for: a window on the cursor, a range of a number and one of the paging key.
 
-    `after` is exclusive (the last key already read); `key_from` is inside, `key_to` outside.
-    `with_blank_cursor` adds the rows without a cursor, null or blank.
+    `after` is exclusive (the last key already read); `key_from` and `number_from` are inside, `key_to` and
+    `number_to` outside. `with_blank_cursor` adds the rows without a cursor, null or blank; rows without a
+    number belong to the range that is open below.
     """
 
     cursor: str | None = None
@@ -63,11 +64,15 @@ class Selection:
     key_from: KeyValue | None = None
     key_to: KeyValue | None = None
     after: KeyValue | None = None
+    number: str | None = None
+    number_from: int | None = None
+    number_to: int | None = None
 
     @property
     def is_everything(self) -> bool:
         """Whether no bound restricts it."""
-        return not (self.cursor_from or self.cursor_to) and self.key_from is self.key_to is self.after is None
+        bounds = (self.key_from, self.key_to, self.after, self.number_from, self.number_to)
+        return not (self.cursor_from or self.cursor_to) and bounds.count(None) == len(bounds)
 
     def filter(self) -> Filter:
         """The filter that selects these rows; AND and OR have no precedence in 4D, so every part has its brackets."""
@@ -88,6 +93,13 @@ class Selection:
             if self.cursor_to:
                 before = compared(cursor, "<", self.cursor_to.isoformat())
                 parts.append(f"({before} or ({cursor} = null))" if self.with_blank_cursor else before)
+        if self.number:
+            number = writable_name(self.number)
+            if self.number_from is not None:
+                parts.append(compared(number, ">=", self.number_from))
+            if self.number_to is not None:
+                below = compared(number, "<", self.number_to)
+                parts.append(f"({below} or ({number} = null))" if self.number_from is None else below)
         for operator, bound in ((">=", self.key_from), ("<", self.key_to), (">", self.after)):
             if bound is not None and self.key:
                 parts.append(compared(writable_name(self.key), operator, bound))
@@ -99,6 +111,8 @@ class Selection:
             for value in {str(row.get(self.cursor)) if row.get(self.cursor) else None for row in rows}:
                 if not self._holds_cursor(value, where):
                     raise _ignored(self.cursor, value, where)
+        if self.number:
+            self._check_numbers(rows, where)
         if self.key:
             self._check_keys(rows, where)
 
@@ -115,6 +129,27 @@ class Selection:
         if self.cursor_from and day < self.cursor_from - slack:
             return False
         return not (self.cursor_to and day >= self.cursor_to + slack)
+
+    def _check_numbers(self, rows: Sequence[Mapping[str, Any]], where: str) -> None:
+        values: Sequence[Any] = [row.get(self.number or "") for row in rows]
+        if set(map(type, values)) == {int}:
+            values = (min(values), max(values))
+        for value in values:
+            if not self._holds_number(value, where):
+                raise _ignored(self.number, value, where)
+
+    def _holds_number(self, value: object, where: str) -> bool:
+        text = str(value).strip() if value is not None else ""
+        if not text:
+            return self.number_from is None
+        try:
+            number = float(text)
+        except ValueError:
+            logger.warning('%s: the value "%s" of "%s" is no number', where, value, self.number)
+            return True  # nothing can be said of it; the row is used like any other
+        if self.number_from is not None and number < self.number_from:
+            return False
+        return self.number_to is None or number < self.number_to
 
     def _check_keys(self, rows: Sequence[Mapping[str, Any]], where: str) -> None:
         keys = [row.get(self.key or "") for row in rows]
@@ -146,6 +181,9 @@ def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
             scope.table,
             "choose windows on a cursor or no partitions for this table",
         )
+    has_numbers = scope.number_from is not None or scope.number_to is not None
+    if has_numbers and not scope.number_attribute:
+        raise _refused("the scope bounds a number but names no attribute", scope.table, "name the attribute")
     return Selection(
         cursor=scope.cursor if scope.cursor_from or scope.cursor_to else None,
         cursor_from=scope.cursor_from,
@@ -154,6 +192,9 @@ def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
         key=key,
         key_from=_key_bound(scope.key_from, key_type, scope.table),
         key_to=_key_bound(scope.key_to, key_type, scope.table),
+        number=scope.number_attribute if has_numbers else None,
+        number_from=scope.number_from,
+        number_to=scope.number_to,
     )
 
 

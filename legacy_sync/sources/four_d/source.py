@@ -24,7 +24,7 @@ from legacy_sync.errors import SettingsInvalid, SourceRefused, SourceUntrustwort
 from legacy_sync.settings import Settings
 from legacy_sync.sources.base import FetchReport, Probe, Scope, TableInfo
 from legacy_sync.sources.four_d.answers import TableUnknown
-from legacy_sync.sources.four_d.catalog import paging_key, read_catalog
+from legacy_sync.sources.four_d.catalog import NUMERIC_TYPES, paging_key, read_catalog
 from legacy_sync.sources.four_d.client import Answer, ClientOptions, RestPath, SimpleAPIClient
 from legacy_sync.sources.four_d.filters import Selection, selection_of, writable_name
 from legacy_sync.sources.four_d.paging import EntitySetPages, KeysetPages, Pages, Progress, Request
@@ -93,8 +93,11 @@ class FourDSource:
         """The way to page through a scope: by key where the table has a single stored one, else by entity set."""
         info = self._table(scope.table)
         key = paging_key(info)
-        if scope.cursor and info.attributes and scope.cursor not in info.names:
-            raise _unknown_cursor(scope.cursor, info, self.client.where)
+        for name in filter(None, (scope.cursor, scope.number_attribute)):
+            if info.attributes and name not in info.names:
+                raise _unknown_attribute(name, info, self.client.where)
+        if scope.number_attribute:
+            _check_is_number(scope.number_attribute, info, self.client.where)
         request = Request(
             client=self.client,
             info=info,
@@ -243,10 +246,21 @@ def _notes(progress: Progress) -> Iterator[str]:
         yield f"the server replaced the session {progress.tally.session_changes} times"
 
 
-def _unknown_cursor(cursor: str, info: TableInfo, where: str) -> SourceRefused:
-    close = difflib.get_close_matches(cursor, info.names, n=3, cutoff=0.5)
+def _unknown_attribute(name: str, info: TableInfo, where: str) -> SourceRefused:
+    close = difflib.get_close_matches(name, info.names, n=3, cutoff=0.5)
     return SourceRefused(
-        f'the table "{info.name}" has no attribute "{cursor}" to select by',
+        f'the table "{info.name}" has no attribute "{name}" to select by',
         where=f'{where}, catalog of table "{info.name}"',
-        next_step=f"correct the mapping's cursor (close: {', '.join(close)})" if close else "choose another cursor",
+        next_step=f"correct it in the mapping (close: {', '.join(close)})" if close else "choose another attribute",
     )
+
+
+def _check_is_number(name: str, info: TableInfo, where: str) -> None:
+    """4D compares a text by its letters: slices of a number would hold the wrong rows."""
+    kind = next((attribute.type for attribute in info.attributes if attribute.name == name), None)
+    if kind is not None and kind not in NUMERIC_TYPES:
+        raise SourceRefused(
+            f'the attribute "{name}" of "{info.name}" is no number but {kind}',
+            where=f'{where}, catalog of table "{info.name}"',
+            next_step="cut the table by another attribute, or in another way (`partitions` of the mapping)",
+        )

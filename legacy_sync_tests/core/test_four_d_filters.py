@@ -132,7 +132,50 @@ def test_a_row_without_its_key_is_not_trusted():
         Selection(key="UID").check([{"UID": None}], "here")
 
 
+def test_a_slice_of_a_number_is_combined_with_cursor_and_key():
+    scope = Scope("T", "Datum", date(2025, 4, 1), number_attribute="AbsNr", number_from=5000, number_to=10000)
+    selection = selection_of(scope, "UID", "string")
+    assert selection.filter() == Filter(
+        "(((Datum >= :1) and (AbsNr >= :2)) and (AbsNr < :3))", ("2025-04-01", 5000, 10000)
+    )
+    assert not selection.is_everything
+    assert not scope.is_whole_table
+
+
+def test_rows_without_a_number_belong_to_the_first_slice():
+    first = Selection(number="AbsNr", number_to=5000)
+    assert first.filter() == Filter("((AbsNr < :1) or (AbsNr = null))", (5000,))
+    first.check([{"AbsNr": None}, {"AbsNr": ""}, {"AbsNr": -3}, {"AbsNr": "4999"}, {}], "here")
+
+
+def test_a_slice_from_zero_is_no_open_one():
+    assert Selection(number="AbsNr", number_from=0).filter() == Filter("(AbsNr >= :1)", (0,))
+
+
+@pytest.mark.parametrize("number", [4999, 10000, "4999", " 10000 ", 4999.5, None, "", "-1"])
+def test_a_number_outside_the_slice_means_that_the_filter_was_ignored(number):
+    rows = [{"AbsNr": 7000}, {"AbsNr": number}]
+    with pytest.raises(SourceUntrustworthy, match="filter ignored"):
+        Selection(number="AbsNr", number_from=5000, number_to=10000).check(rows, "here")
+
+
+@pytest.mark.parametrize("number", [5000, 9999, "5000", " 9999 ", 7000.0, 9999.5])
+def test_numbers_inside_the_slice_pass_in_any_spelling(number):
+    Selection(number="AbsNr", number_from=5000, number_to=10000).check([{"AbsNr": number}], "here")
+
+
+def test_a_number_that_is_none_is_named_and_its_row_used(caplog):
+    Selection(number="AbsNr", number_from=5000).check([{"AbsNr": "B-77"}], "here")
+    assert 'the value "B-77" of "AbsNr" is no number' in caplog.text
+
+
+def test_an_empty_page_of_a_slice_passes():
+    Selection(number="AbsNr", number_from=5000).check([], "here")
+
+
 def test_a_scope_that_cannot_be_asked_for_is_refused():
+    with pytest.raises(SourceRefused, match="bounds a number but names no attribute"):
+        selection_of(Scope("T", number_from=1), "ID", "long")
     with pytest.raises(SourceRefused, match="names none"):
         selection_of(Scope("T", cursor_from=date(2025, 1, 1)), "ID", "long")
     with pytest.raises(SourceRefused, match="no single stored key"):

@@ -124,3 +124,74 @@ def test_key_range_is_read_from_its_own_watermark():
         (["k02"], None, ["k02"]),
         (["k03"], None, ["k03"]),
     ]
+
+
+# --- slices of a number
+
+NUMBERS = {"type": "number_range", "attribute": "AbsNr", "size": 5000, "count": 4}
+SLICES = ["n00", "n01", "n02", "n03"]
+LOADED = dict.fromkeys(SLICES, "2025-03-10")
+
+
+def slices(
+    marks: list[dict[str, str | None]], partitions: list[str] | None = None, *, full: bool = False, **words: object
+) -> list[tuple[list[str], str | None, list[str]]]:
+    return shown(plan_fetches(mapping(NUMBERS, **words), marks, partitions, full=full, today=TODAY))
+
+
+def test_first_run_over_slices_is_one_stream_without_bounds():
+    (plan,) = plan_fetches(mapping(NUMBERS), [{}], None, full=False, today=TODAY)
+    assert shown([plan]) == [(SLICES, None, SLICES)]
+    assert (plan.number_from, plan.number_to, plan.across) == (None, None, False)
+    assert covers_whole_table(mapping(NUMBERS), [plan], TODAY)
+
+
+def test_changes_of_all_loaded_slices_are_one_stream():
+    (plan,) = plan_fetches(mapping(NUMBERS), [LOADED], None, full=False, today=TODAY)
+    assert shown([plan]) == [(SLICES, "2025-03-09", [])]
+    assert (plan.number_from, plan.number_to, plan.across) == (None, None, True)
+    assert not covers_whole_table(mapping(NUMBERS), [plan], TODAY)
+
+
+def test_slices_that_were_never_loaded_are_fetched_whole_before_the_changes_of_the_others():
+    plans = plan_fetches(mapping(NUMBERS), [{"n00": "2025-03-10", "n01": "2025-03-10"}], None, full=False, today=TODAY)
+    assert shown(plans) == [(["n02", "n03"], None, ["n02", "n03"]), (["n00", "n01"], "2025-03-09", [])]
+    assert [(p.number_from, p.number_to) for p in plans] == [(10000, None), (None, 10000)]
+    assert not covers_whole_table(mapping(NUMBERS), plans, TODAY)
+
+
+def test_loaded_slices_apart_share_the_stream_of_changes():
+    marks = {"n00": "2025-03-10", "n02": "2025-03-10"}
+    assert slices([marks]) == [
+        (["n01"], None, ["n01"]),
+        (["n03"], None, ["n03"]),
+        (["n00", "n02"], "2025-03-09", []),
+    ]
+
+
+def test_changes_are_read_from_the_slice_furthest_behind_until_a_stream_covered_all():
+    marks = {**LOADED, "n02": "2025-01-05"}
+    assert slices([marks]) == [(SLICES, "2025-01-04", [])]
+    assert slices([{**marks, "*": "2025-03-15"}]) == [(SLICES, "2025-03-14", [])]
+    assert slices([{**LOADED, "*": "2025-03-01"}]) == [(SLICES, "2025-03-09", [])]
+
+
+def test_named_slices_are_fetched_whole():
+    assert slices([LOADED], ["n01", "n02"]) == [(["n01", "n02"], None, ["n01", "n02"])]
+    assert slices([LOADED], ["n00", "n02"]) == [(["n00"], None, ["n00"]), (["n02"], None, ["n02"])]
+
+
+def test_all_slices_named_are_as_none_named():
+    assert slices([LOADED], SLICES) == [(SLICES, "2025-03-09", [])]
+
+
+def test_full_run_and_fingerprint_read_all_slices():
+    everything = [(SLICES, None, SLICES)]
+    assert slices([LOADED], full=True) == everything
+    assert slices([LOADED], change_detection={"strategy": "fingerprint"}) == everything
+
+
+def test_reader_that_lacks_a_slice_has_it_fetched_whole():
+    behind = {**LOADED, "n01": None}
+    assert slices([LOADED, behind]) == [(["n01"], None, ["n01"]), (["n00", "n02", "n03"], "2025-03-09", [])]
+    assert slices([LOADED, {**LOADED, "n01": "2025-02-01"}]) == [(SLICES, "2025-01-31", [])]

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from legacy_sync.errors import EntityUnknown
 from legacy_sync.mapping.model import Mapping
-from legacy_sync.sync.windows import ALL, Window, list_windows, select_windows, today_of
+from legacy_sync.sync.windows import (
+    ALL,
+    ALL_SLICES,
+    Window,
+    list_loads,
+    list_windows,
+    names_some,
+    select_windows,
+    today_of,
+)
 
 
 def mapping(**partitions: object) -> Mapping:
@@ -76,6 +85,56 @@ def test_every_key_is_in_exactly_one_range(buckets: int, key: bytes):
     hits = [w for w in windows if (w.key_from or "") <= text and (w.key_to is None or text < w.key_to)]
     assert len(windows) == buckets
     assert len(hits) == 1
+
+
+DAY = date(2025, 1, 1)
+
+
+def numbered(size: int = 5000, count: int = 3) -> Mapping:
+    return mapping(type="number_range", attribute="AbsNr", size=size, count=count)
+
+
+def test_slices_of_a_number_are_open_at_both_ends():
+    assert list_windows(numbered(), DAY) == [
+        Window("n00", number_from=None, number_to=5000),
+        Window("n01", number_from=5000, number_to=10000),
+        Window("n02", number_from=10000, number_to=None),
+    ]
+
+
+@given(st.integers(1, 10**6), st.integers(2, 100), st.integers(-(10**9), 10**9))
+def test_every_number_is_in_exactly_one_slice(size: int, count: int, number: int):
+    windows = list_windows(numbered(size, count), DAY)
+    hits = [
+        w
+        for w in windows
+        if (w.number_from is None or w.number_from <= number) and (w.number_to is None or number < w.number_to)
+    ]
+    assert len(hits) == 1
+    assert [w.partition for w in windows] == sorted({w.partition for w in windows})
+
+
+def test_to_name_all_partitions_is_to_name_none():
+    three = numbered()
+    assert not names_some(three, None, DAY)
+    assert not names_some(three, ["n02", "n00", "n01"], DAY)
+    assert names_some(three, ["n00", "n01"], DAY)
+    assert names_some(three, [], DAY)
+
+
+def test_what_speaks_for_all_slices_is_loaded_last_and_never_without_them():
+    landed = [ALL_SLICES, "n00", "n01", "n02"]
+    last = ["n00", "n01", "n02", ALL_SLICES]
+    assert list_loads(numbered(), None, landed, DAY) == last
+    assert list_loads(numbered(), ["n01", "n00", "n02"], landed, DAY) == last
+    assert list_loads(numbered(), ["n01", ALL_SLICES], landed, DAY) == last
+    assert list_loads(numbered(), ["n01", "n00"], landed, DAY) == ["n01", "n00"]
+    assert list_loads(numbered(), None, ["n00", "n01"], DAY) == ["n00", "n01"]
+
+
+def test_other_partitions_are_loaded_as_named_or_landed():
+    assert list_loads(mapping(), None, [ALL], DAY) == [ALL]
+    assert list_loads(windowed("month", "2025-01-01"), ["2025-02-01"], ["2025-01-01"], DAY) == ["2025-02-01"]
 
 
 def test_named_windows_come_in_calendar_order():

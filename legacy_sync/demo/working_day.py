@@ -16,6 +16,8 @@ from legacy_sync.demo.state import DemoFolder
 
 ENTITY = "products_parentproduct"
 FAMILIES = "Artikel_Familie"
+IMPORTED = (FAMILIES, "Artikel_Variante")
+"""the legacy tables that the demo looks at; people work in all of them"""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ EDITS = (
 
 @dataclass(frozen=True)
 class Day:
-    """What was done: the rows 4D touched, and each edit with the legacy and ERP key of its row."""
+    """What was done in the imported tables: the rows 4D touched, and each edit with its row's legacy and ERP key."""
 
     edited: int
     arrived: tuple[str, ...]
@@ -77,7 +79,9 @@ def work_a_day(folder: DemoFolder, api_url: str, connection: psycopg.Connection,
     assert past is not None  # the host has saved it before it said its address
     past.add(folder, {"seed": seed})
     done = ask_admin(api_url, "actions/change_some", {"seed": seed})
-    touched = {key for keys in (*done["edited"].values(), *done["inserted"].values()) for key in keys}
+    edited = [key for table in IMPORTED for key in done["edited"][table]]
+    inserted = [key for table in IMPORTED for key in done["inserted"][table]]
+    touched = {*edited, *inserted}
     rows = _untouched_families(connection, touched, len(EDITS))
     edits = tuple((edit, key, row) for edit, (key, row) in zip(EDITS, rows, strict=True))
     for edit, key, row in edits:
@@ -86,8 +90,7 @@ def work_a_day(folder: DemoFolder, api_url: str, connection: psycopg.Connection,
             ask_admin(api_url, "rows", {"table": FAMILIES, "update": {key: edit.legacy}})
         _edit_in_erp(connection, row, edit.erp)
     single = [done[name] for name in ("arrived", "fixed") if done[name]]
-    arrived = [*(key for keys in done["inserted"].values() for key in keys), *single]
-    return Day(sum(map(len, done["edited"].values())), tuple(arrived), edits)
+    return Day(len(edited), (*inserted, *single), edits)
 
 
 def ask_admin(api_url: str, action: str, body: dict[str, Any] | None = None) -> Any:

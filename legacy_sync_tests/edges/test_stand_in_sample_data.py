@@ -1,5 +1,6 @@
 """Is the sample data the same each time, as spoilt as the real one, and quick to serve when it is large?"""
 
+import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,10 +12,13 @@ import requests
 from legacy_sync.demo.four_d_server import FourDServer, Store
 from legacy_sync.demo.four_d_server.query import parse_filter, select
 from legacy_sync.demo.four_d_server.rest import Request
-from legacy_sync.demo.four_d_server.store import Row
+from legacy_sync.demo.four_d_server.store import Row, TableDef
 from legacy_sync.demo.sample_data import (
+    ALL_TABLES,
     BENCH,
+    DOCUMENTS,
     FAMILIES,
+    POSITIONS,
     VARIANTS,
     build_store,
     change_bench,
@@ -26,6 +30,11 @@ from legacy_sync.demo.sample_data import (
 @pytest.fixture(scope="module")
 def full() -> Store:
     return build_store(seed=1)
+
+
+@pytest.fixture(scope="module")
+def small() -> Store:
+    return build_store(seed=1, families=40, variants=110)
 
 
 def _payloads(store: Store) -> list[bytes | None]:
@@ -54,6 +63,63 @@ def test_two_percent_are_orphans_and_some_parents_come_later(full: Store) -> Non
     later = {row["UID"] for _, row in full.arriving}
     assert 60 <= len(orphans) <= 90
     assert later <= set(orphans)
+
+
+def test_the_other_tables_fit_in_size(full: Store) -> None:
+    sizes = {name: len(table) for name, table in full.tables.items()}
+    assert sizes == {
+        "Artikel_Familie": 1600,
+        "Artikel_Variante": 4300,
+        "Kunden": 6000,
+        "Adressen": 8000,
+        "Personal": 140,
+        "Stamm_Lagerorte": 923,
+        "parameter": 42,
+        "Stamm_Lager_Schuetten": 4216,
+        "Stamm_Lager_Schuetten_Slots": 4600,
+        "Artikel_Lagerorte": 3119,
+        "Lager_Schuetten": 2400,
+        "Formen": 420,
+        "Form_Artikel": 900,
+        "Werksauftraege": 2600,
+        "WerksauftrPos": 6500,
+        "Belege": 30_000,
+        "Belege_Pos": 78_000,
+    }
+    assert [table.name for table in ALL_TABLES] == list(sizes)
+
+
+def test_products_stay_the_same_whatever_happens_to_other_tables() -> None:
+    store = build_store(3, 40, 110)
+    rows = b"".join(payload or b"" for name in (FAMILIES, VARIANTS) for payload in store.tables[name].payloads)
+    assert hashlib.sha256(rows).hexdigest().startswith("7ad259149ba0cc30")
+
+
+@pytest.mark.parametrize("definition", ALL_TABLES, ids=lambda definition: definition.name)
+def test_rows_look_as_the_server_would_have_saved_them(small: Store, definition: TableDef) -> None:
+    names = ["__KEY", "__TIMESTAMP", "__STAMP", *(attribute.name for attribute in definition.attributes)]
+    rows = small.rows(definition.name)
+    assert all(list(row) == names for row in rows)
+    assert {row["__KEY"] for row in rows} == {row[definition.key] for row in rows}
+    assert len({row["__KEY"] for row in rows}) == len(rows)
+    assert {"created_date", "created_time", "modified_name", "modified_date", "modified_time"} < set(names)
+
+
+@pytest.mark.parametrize("definition", ALL_TABLES, ids=lambda definition: definition.name)
+def test_every_attribute_says_something_somewhere(full: Store, definition: TableDef) -> None:
+    nothing = (None, "", 0, False, "0!0!0", {})
+    rows = full.rows(definition.name)
+    silent = [a.name for a in definition.attributes if all(row[a.name] in nothing for row in rows)]
+    assert silent == []
+
+
+def test_a_tiny_database_has_rows_in_every_table_at_once() -> None:
+    build_store(1, 20, 50)
+    begin = time.process_time()
+    store = build_store(2, 20, 50)
+    assert time.process_time() - begin < 0.3
+    assert min(len(table) for table in store.tables.values()) >= 12
+    assert sum(len(table) for table in store.tables.values()) < 2500
 
 
 def _text_in(name: str) -> Callable[[Row], bool]:
@@ -127,9 +193,45 @@ def test_every_edit_of_the_day_differs_from_before() -> None:
         assert any(after[name] != before[key][name] for name in ("Preise", "Aktiv", "Bezeichnung_ENG"))
 
 
+def test_a_day_changes_one_row_in_a_hundred_of_every_table() -> None:
+    store = build_store(1, 400, 1075)
+    sizes = {name: len(table) for name, table in store.tables.items()}
+    before = {name: {str(row["__KEY"]): row for row in store.rows(name)} for name in sizes}
+    done = change_some(store, seed=2)
+    assert {name: len(keys) for name, keys in done.edited.items()} == {n: max(1, s // 100) for n, s in sizes.items()}
+    for name, keys in done.edited.items():
+        assert all(_content(store.get(name, key)) != _content(before[name][key]) for key in keys)
+
+
+def _content(row: Row) -> Row:
+    return {name: value for name, value in row.items() if not name.startswith(("__", "modified_"))}
+
+
+def test_a_day_adds_rows_that_refer_to_each_other() -> None:
+    store = build_store(1, 40, 110)
+    done = change_some(store, seed=2)
+    added = {name: [store.get(name, key) for key in keys] for name, keys in done.inserted.items()}
+    assert [name for name, rows in added.items() if not rows] == ["parameter"]
+    documents = {row["AbsNr"] for row in added[DOCUMENTS]}
+    assert len(documents) == 5
+    assert {row["AbsNr"] for row in added[POSITIONS]} == documents
+    assert {row["AdrNr"] for row in added["Kunden"]} == {row["AdrNr"] for row in added["Adressen"]}
+    assert {row["UUID_Stamm_Lagerorte"] for row in added["Artikel_Lagerorte"]} == {added["Stamm_Lagerorte"][0]["UUID"]}
+
+
+def test_numbers_stay_unique_over_many_days() -> None:
+    store = build_store(1, 40, 110)
+    for seed in range(4):
+        change_some(store, seed)
+    for name, number in (("Kunden", "KundenNr"), ("Stamm_Lager_Schuetten", "ID"), ("Werksauftraege", "WerkAufNr")):
+        assert max(Counter(str(row[number]) for row in store.rows(name)).values()) == 1
+    assert max(Counter((str(row["AbsNr"]), str(row["PosNr"])) for row in store.rows(POSITIONS)).values()) == 1
+
+
 def test_the_same_day_gives_the_same_work() -> None:
     first, again = (change_some(build_store(1, 60, 160), seed=9) for _ in range(2))
     assert first.edited == again.edited
+    assert first.inserted == again.inserted
     assert first.fixed == again.fixed
 
 

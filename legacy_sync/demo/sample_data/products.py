@@ -1,35 +1,22 @@
-"""What would a real old database hold, surprises included? Seeded, so that every run sees the same rows.
+"""Which figures does the maker have? Families and their variants after thirty years, surprises included.
 
-`build_store` gives Artikel_Familie and Artikel_Variante as a figure maker's 4D has them after thirty years:
-duplicates, orphans, blank names, impossible dates, prices as text. `change_some` is a day's work on them.
-`wide_table` is a large plain table for measuring. A further table is one more TableDef and one more generator.
+Duplicates, orphans, blank names, impossible dates, prices as text; some families are saved only later.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
-from typing import cast
+from collections import Counter
+from collections.abc import Mapping
+from datetime import date
+from typing import NamedTuple
 
-import orjson
+from legacy_sync.demo.four_d_server.store import AttributeDef, Row, Store, TableDef
+from legacy_sync.demo.sample_data.desk import Desk
+from legacy_sync.demo.sample_data.every_row import AUDIT, UID, Wanted, audit, new_uuid, without_audit
+from legacy_sync.demo.sample_data.surprises import json_text, share_of, some
+from legacy_sync.demo.sample_data.table_names import FAMILIES, VARIANTS
 
-from legacy_sync.demo.four_d_server.store import AttributeDef, Row, Store, TableDef, compact, iso
-
-FAMILIES = "Artikel_Familie"
-VARIANTS = "Artikel_Variante"
-BENCH = "Bench"
-TODAY = date(2025, 3, 6)
-
-_AUDIT = (
-    AttributeDef("created_name"),
-    AttributeDef("created_date", "date"),
-    AttributeDef("created_time", "duration"),
-    AttributeDef("modified_name"),
-    AttributeDef("modified_date", "date", indexed=True),
-    AttributeDef("modified_time", "duration"),
-)
 _TEXTS = (
     AttributeDef("Bezeichnung"),
     AttributeDef("Bezeichnung_ENG"),
@@ -46,7 +33,7 @@ FAMILY_TABLE = TableDef(
     FAMILIES,
     number=12,
     attributes=(
-        AttributeDef("UID", "uuid", indexed=True),
+        UID,
         AttributeDef("Nummer", "long", indexed=True),
         AttributeDef("oldArtKalk"),
         *_TEXTS,
@@ -57,7 +44,7 @@ FAMILY_TABLE = TableDef(
         AttributeDef("Release_date", "date"),
         AttributeDef("Neu", "bool"),
         AttributeDef("aktiv", "bool"),
-        *_AUDIT,
+        *AUDIT,
         AttributeDef("Relation_93", kind="relatedEntities", target=VARIANTS, inverse="Relation_94"),
     ),
 )
@@ -65,7 +52,7 @@ VARIANT_TABLE = TableDef(
     VARIANTS,
     number=13,
     attributes=(
-        AttributeDef("UID", "uuid", indexed=True),
+        UID,
         AttributeDef("Nummer", "long", indexed=True),
         AttributeDef("alteNummer"),
         AttributeDef("fk_ArtNr"),
@@ -84,14 +71,14 @@ VARIANT_TABLE = TableDef(
         AttributeDef("Preise", "object"),
         AttributeDef("Properties", "object"),
         AttributeDef("ArtGruppe"),
-        *_AUDIT,
+        *AUDIT,
         AttributeDef(
             "Relation_94", kind="relatedEntity", target=FAMILIES, foreign_key="Familie_", inverse="Relation_93"
         ),
     ),
 )
 
-_FIGURES = (
+FIGURES = (
     ("Osterhase", "Easter bunny", "OST", "Ostern"),
     ("Straßenlaterne", "Street lamp", "STR", "Straße"),
     ("Bücherwurm", "Bookworm", "BER", "Berufe"),
@@ -109,7 +96,7 @@ _FIGURES = (
     ("Fachwerkhaus", "Half-timbered house", "STR", "Straße"),
     ("Drehorgelspieler", "Organ grinder", "BER", "Berufe"),
 )
-_EXTRAS = (
+EXTRAS = (
     ("mit Korb", "with basket"),
     ("auf Sockel", "on a base"),
     ("im Grünen", "in the green"),
@@ -121,97 +108,67 @@ _EXTRAS = (
     ("mit Schleife", "with bow"),
     ("nostalgisch", "nostalgic"),
 )
-_COLOURS = ("blau", "rot", "grün", "weiß", "gold", "natur", "türkis", None, None)
+COLOURS = ("blau", "rot", "grün", "weiß", "gold", "natur", "türkis", None, None)
 _SIZES = ("S", "M", "L", "XL", None, None, None)
-_CLERKS = ("Admin", "Jürgen", "Müller", "Kasse 1", "Lager")
 _CODES = ("BE", "BL", "BE", "BL", "BEG", "GO")
 
 
-@dataclass
-class Summary:
-    """What a day's work changed: keys by table, the family that arrived, who waited for it, the repaired row."""
+class Article(NamedTuple):
+    """A variant other tables may refer to without a question."""
 
-    edited: dict[str, list[str]] = field(default_factory=lambda: {FAMILIES: [], VARIANTS: []})
-    inserted: dict[str, list[str]] = field(default_factory=lambda: {FAMILIES: [], VARIANTS: []})
-    arrived: str | None = None
-    waiting: list[str] = field(default_factory=list)
-    fixed: str | None = None
+    number: str  # alteNummer
+    ref: int  # refOld
+    base: str
+    name: str
+    cents: int
 
 
-def build_store(seed: int = 1, families: int = 1600, variants: int = 4300, today: date = TODAY) -> Store:
-    """A database with families and variants; some families are not in it yet but in `store.arriving`."""
-    store = Store()
+class Articles(NamedTuple):
+    """What other tables know of the products."""
+
+    sound: list[Article]
+    bases: list[str]  # of the families of sound variants
+    doubled: list[str]  # old numbers that several variants have
+
+
+def add_products(store: Store, wanted: Wanted) -> Articles:
+    """Families and variants; some families are not in the store yet but in `store.arriving`."""
     store.add_table(FAMILY_TABLE)
     store.add_table(VARIANT_TABLE)
-    dice = random.Random(f"{seed}/families")
-    late = max(1, families // 400)
-    family_rows = [_family(dice, number, today) for number in range(families + late)]
-    parents, arriving = family_rows[:families], family_rows[families:]
-    _spoil_families(dice, parents)
-    dice = random.Random(f"{seed}/variants")
-    variant_rows = _variants(dice, parents, variants, today)
-    _spoil_variants(dice, variant_rows, arriving)
-    store.load(FAMILIES, parents)
-    store.load(VARIANTS, variant_rows)
+    dice = wanted.dice("families")
+    late = max(1, wanted.families // 400)
+    rows = [_family(dice, number, wanted.today) for number in range(wanted.families + late)]
+    families, arriving = rows[: wanted.families], rows[wanted.families :]
+    _spoil_families(dice, families)
+    dice = wanted.dice("variants")
+    variants = _variants(dice, families, wanted.variants, wanted.today)
+    _spoil_variants(dice, variants, arriving)
+    store.load(FAMILIES, families)
+    store.load(VARIANTS, variants)
     store.arriving = [(FAMILIES, row) for row in arriving]
-    return store
+    return _articles(families, variants, wanted.dice("prices of articles"))
 
 
-def change_some(store: Store, seed: int = 0) -> Summary:
-    """A day's work: about 1 % of the rows edited, a few added, a missing parent saved, a bad row repaired."""
-    dice = random.Random(f"{seed}/changes")
-    done = Summary()
-    with store.lock:
-        for table in (FAMILIES, VARIANTS):
-            keys = sorted(store.tables[table].position)
-            for key in sorted(dice.sample(keys, max(1, len(keys) // 100))):
-                store.update(table, key, _edit(dice, table, store.get(table, key)))
-                done.edited[table].append(key)
-        done.fixed = _repair_one(store)
-        _insert_some(store, dice, done)
-        if store.arriving:
-            table, row = store.arriving.pop(0)
-            done.arrived = store.insert(table, _without_audit(row))
-            done.waiting = [str(v["UID"]) for v in store.rows(VARIANTS) if v["Familie_"] == done.arrived]
-    return done
+def _articles(families: list[Row], variants: list[Row], dice: random.Random) -> Articles:
+    """The variants whose own and whose family's name and number raise no question."""
+    homes = {row["UID"] for row in _unquestioned(families)}
+    count = Counter(row["alteNummer"] for row in variants)
+    sound = [
+        Article(str(row["alteNummer"]), int(str(row["refOld"])), str(row["fk_ArtNr"]), str(row["Bezeichnung"]), cents)
+        for row in _unquestioned(variants)
+        if row["Familie_"] in homes and row["refOld"] and row["fk_ArtNr"] and count[row["alteNummer"]] == 1
+        for cents in (dice.randrange(400, 9000),)
+    ]
+    doubled = [str(number) for number, rows in count.items() if rows > 1 and number]
+    return Articles(sound, list(dict.fromkeys(article.base for article in sound)), doubled)
+
+
+def _unquestioned(rows: list[Row]) -> list[Row]:
+    count = Counter(str(row["Nummer"]) for row in rows)
+    return [row for row in rows if str(row["Bezeichnung"] or "").strip() and count[str(row["Nummer"])] == 1]
 
 
 # --- clean rows ----------------------------------------------------------------------------------
-
-
-def _uuid(dice: random.Random) -> str:
-    return f"{dice.getrandbits(128):032X}"
-
-
-def _simple(day: date) -> str:
-    return f"{day.day}!{day.month}!{day.year}"
-
-
-def _day_before(dice: random.Random, today: date) -> date:
-    """A day of the last eleven years; three of four lie more than two years back, a few in the last month."""
-    lot = dice.random()
-    if lot < 0.03:
-        return today - timedelta(days=dice.randrange(30))
-    if lot < 0.25:
-        return today - timedelta(days=dice.randrange(30, 730))
-    return today - timedelta(days=dice.randrange(731, 4000))
-
-
-def _audit(dice: random.Random, today: date) -> Row:
-    modified = _day_before(dice, today)
-    created = modified - timedelta(days=dice.randrange(0, 5000))
-    milliseconds = dice.randrange(7 * 3_600_000, 18 * 3_600_000)
-    moment = datetime.combine(modified, time(0), UTC) + timedelta(milliseconds=milliseconds)
-    return {
-        "__STAMP": dice.randrange(1, 40),
-        "__TIMESTAMP": iso(moment),
-        "created_name": dice.choice(_CLERKS),
-        "created_date": _simple(created),
-        "created_time": dice.randrange(7 * 3600, 18 * 3600) * 1000,
-        "modified_name": dice.choice(_CLERKS),
-        "modified_date": _simple(modified),
-        "modified_time": milliseconds,
-    }
 
 
 def _measures(dice: random.Random) -> Row:
@@ -229,9 +186,9 @@ def _release(dice: random.Random) -> str:
 
 
 def _family(dice: random.Random, number: int, today: date) -> Row:
-    german, english, code, group = dice.choice(_FIGURES)
-    extra, extra_english = dice.choice(_EXTRAS)
-    uid = _uuid(dice)
+    german, english, code, group = dice.choice(FIGURES)
+    extra, extra_english = dice.choice(EXTRAS)
+    uid = new_uuid(dice)
     return {
         "UID": uid,
         "Nummer": 900_001 + number * 7,
@@ -251,13 +208,13 @@ def _family(dice: random.Random, number: int, today: date) -> Row:
         "Release_date": _release(dice),
         "Neu": dice.random() < 0.05,
         "aktiv": dice.random() < 0.85,
-        **_audit(dice, today),
+        **audit(dice, today),
     }
 
 
 def _variants(dice: random.Random, parents: list[Row], count: int, today: date) -> list[Row]:
     """Variants of all families but those that have none, at most 45 each."""
-    childless = _share(len(parents), 275 / 1571)
+    childless = share_of(len(parents), 275 / 1571)
     mothers = dice.sample(parents, len(parents) - childless)
     children = [1] * len(mothers)
     for _ in range(count - len(mothers)):
@@ -275,9 +232,9 @@ def _variants(dice: random.Random, parents: list[Row], count: int, today: date) 
 
 def _variant(dice: random.Random, mother: Row, number: int, place: int, today: date) -> Row:
     base, code = str(mother["oldArtKalk"]), _CODES[place % len(_CODES)] + (str(place // 6) if place >= 6 else "")
-    colour = dice.choice(_COLOURS)
+    colour = dice.choice(COLOURS)
     return {
-        "UID": _uuid(dice),
+        "UID": new_uuid(dice),
         "Nummer": 700_003 + number * 11,
         "alteNummer": f"{base}-{code}",
         "fk_ArtNr": base,
@@ -303,7 +260,7 @@ def _variant(dice: random.Random, mother: Row, number: int, place: int, today: d
         "Preise": _prices(dice),
         "Properties": {"results": [{"name": "Farbe", "value": colour}]} if colour else None,
         "ArtGruppe": mother["ArtGr"],
-        **_audit(dice, today),
+        **audit(dice, today),
     }
 
 
@@ -322,22 +279,10 @@ def _prices(dice: random.Random) -> Row:
 # --- surprises -----------------------------------------------------------------------------------
 
 
-def _share(count: int, share: float) -> int:
-    return max(1, round(count * share))
-
-
-def _some(dice: random.Random, rows: list[Row], share: float) -> list[Row]:
-    return dice.sample(rows, _share(len(rows), share))
-
-
-def _json_text(value: object) -> str:
-    return orjson.dumps(value).decode()
-
-
 def _spoil_dates(dice: random.Random, rows: list[Row]) -> None:
     spellings = ((0.01, "4!6!92"), (0.005, "1!1!49"), (0.01, "01!06!2020"), (0.002, "31!2!2018"), (0.01, None))
     for share, text in spellings:
-        for row in _some(dice, rows, share):
+        for row in some(dice, rows, share):
             row["Release_date"] = text
 
 
@@ -351,7 +296,7 @@ def _spoil_texts(dice: random.Random, rows: list[Row]) -> None:
         row["Gewicht"] = weight
     for row in dice.sample(rows, 3):
         row["Nummer"] = str(row["Nummer"])
-    for row in _some(dice, rows, 0.01):
+    for row in some(dice, rows, 0.01):
         row["Bezeichnung_ENG"] = f"  {row['Bezeichnung_ENG']} "
 
 
@@ -363,11 +308,11 @@ def _blank_and_double(dice: random.Random, rows: list[Row]) -> None:
 
 
 def _spoil_families(dice: random.Random, rows: list[Row]) -> None:
-    for row in _some(dice, rows, 0.08):
+    for row in some(dice, rows, 0.08):
         row["Beschreibung"] = {"DE": row["Beschreibung"], "EN": row["Beschreibung_ENG"]}
-    for row in _some(dice, rows, 0.03):
-        row["Beschreibung"] = _json_text({"DE": row["Bezeichnung"]})
-    for row in _some(dice, rows, 219 / 1571):
+    for row in some(dice, rows, 0.03):
+        row["Beschreibung"] = json_text({"DE": row["Bezeichnung"]})
+    for row in some(dice, rows, 219 / 1571):
         row["Beschreibung"] = None
     for row, flag in zip(dice.sample(rows, 4), (1, 0, "true", "0"), strict=True):
         row["aktiv"] = flag
@@ -377,23 +322,23 @@ def _spoil_families(dice: random.Random, rows: list[Row]) -> None:
 
 
 def _spoil_variants(dice: random.Random, rows: list[Row], arriving: list[Row]) -> None:
-    for row in _some(dice, rows, 0.03):
+    for row in some(dice, rows, 0.03):
         row["alteNummer"] = dice.choice(rows)["alteNummer"]
     for row, number in zip(dice.sample(rows, 5), ("A-B-C", "4711", "-BE", "9305BUE-BE", None), strict=True):
         row["alteNummer"], row["fk_ArtNr"] = number, None
-    for row in _some(dice, rows, 0.05):
+    for row in some(dice, rows, 0.05):
         row["refOld"] = 0
     for row, code in zip(dice.sample(rows, 4), ("BEMALT-GOLD-XL", "", None, "be"), strict=True):
         row["ArtikelArt"] = code
-    for row in _some(dice, rows, 0.02):
+    for row in some(dice, rows, 0.02):
         row["Beschreibung"] = {"DE": row["Beschreibung"]}
     _spoil_prices(dice, rows)
     _spoil_dates(dice, rows)
     _spoil_texts(dice, rows)
     _blank_and_double(dice, rows)
-    orphans = [row for row in _some(dice, rows, 0.02) if str(row["Bezeichnung"] or "").strip()]
+    orphans = [row for row in some(dice, rows, 0.02) if str(row["Bezeichnung"] or "").strip()]
     for place, row in enumerate(orphans):
-        row["Familie_"] = _uuid(dice)
+        row["Familie_"] = new_uuid(dice)
         if place < 3 * len(arriving):  # these only wait for a family that is saved later
             row["Familie_"] = arriving[place % len(arriving)]["UID"]
         if place == 3 * len(arriving):
@@ -401,11 +346,11 @@ def _spoil_variants(dice: random.Random, rows: list[Row], arriving: list[Row]) -
 
 
 def _spoil_prices(dice: random.Random, rows: list[Row]) -> None:
-    for row in _some(dice, rows, 0.03):
-        row["Preise"] = _json_text(row["Preise"])
+    for row in some(dice, rows, 0.03):
+        row["Preise"] = json_text(row["Preise"])
     lists: tuple[object, ...] = (None, {"Coll": []}, {}, "", "[kaputt")
     for prices in lists:
-        for row in _some(dice, rows, 0.003):
+        for row in some(dice, rows, 0.003):
             row["Preise"] = prices
     damages: tuple[Row, ...] = (
         {"Art": "Laden", "Preis": "auf Anfrage", "VE": 1},
@@ -415,21 +360,42 @@ def _spoil_prices(dice: random.Random, rows: list[Row]) -> None:
         {"Preis": 3},
     )
     for damage in damages:
-        for row in _some(dice, rows, 0.003):
+        for row in some(dice, rows, 0.003):
             row["Preise"] = {"Coll": [damage, {"Art": "Empf.", "Preis": 9.9, "VE": 1}]}
 
 
 # --- a day's work --------------------------------------------------------------------------------
 
 
-def _edit(dice: random.Random, table: str, row: Mapping[str, object]) -> Row:
-    """One believable change of one row; it always differs from what was there."""
+def work_on_products(desk: Desk) -> None:
+    """Names, prices and flags edited, a bad row repaired, a few rows added, a missing parent saved."""
+    desk.edit(FAMILIES, _edit_family)
+    desk.edit(VARIANTS, _edit_variant)
+    store, done = desk.store, desk.done
+    done.fixed = _repair_one(store)
+    _insert_some(desk)
+    if store.arriving:
+        table, row = store.arriving.pop(0)
+        done.arrived = store.insert(table, without_audit(row))
+        done.waiting = [str(v["UID"]) for v in store.rows(VARIANTS) if v["Familie_"] == done.arrived]
+
+
+def _edit_family(dice: random.Random, row: Row) -> Row:
+    return _toggle(row, "aktiv") if dice.random() < 0.2 else _rename(dice, row)
+
+
+def _edit_variant(dice: random.Random, row: Row) -> Row:
     lot = dice.random()
-    active = "aktiv" if table == FAMILIES else "Aktiv"
     if lot < 0.2:
-        return {active: row[active] in (False, 0, "0", None)}
-    if table == VARIANTS and lot < 0.7:
-        return {"Preise": _prices(dice)}
+        return _toggle(row, "Aktiv")
+    return {"Preise": _prices(dice)} if lot < 0.7 else _rename(dice, row)
+
+
+def _toggle(row: Mapping[str, object], flag: str) -> Row:
+    return {flag: row[flag] in (False, 0, "0", None)}
+
+
+def _rename(dice: random.Random, row: Mapping[str, object]) -> Row:
     return {"Bezeichnung_ENG": f"{str(row['Bezeichnung_ENG'] or 'Figure').strip()} ({dice.randrange(2, 10**6)})"}
 
 
@@ -441,109 +407,15 @@ def _repair_one(store: Store) -> str | None:
     return None
 
 
-def _insert_some(store: Store, dice: random.Random, done: Summary) -> None:
+def _insert_some(desk: Desk) -> None:
     """One new family with two variants, and two more variants of an old family."""
+    store, dice = desk.store, desk.dice
     today = store.clock.local().date()
     numbers = {t: max(int(str(row["Nummer"])) for row in store.rows(t)) for t in (FAMILIES, VARIANTS)}
     number = numbers[FAMILIES] + 14  # + 7 is the family that was waited for
     family = {**_family(dice, 0, today), "Nummer": number, "oldArtKalk": str(number)}
-    done.inserted[FAMILIES].append(store.insert(FAMILIES, _without_audit(family)))
-    old = store.get(FAMILIES, dice.choice(sorted(store.tables[FAMILIES].position)))
+    desk.add(FAMILIES, family)
+    old = desk.pick(FAMILIES)
     for place, mother in enumerate((family, family, old, old)):
         fresh = {**_variant(dice, mother, 0, place, today), "Nummer": numbers[VARIANTS] + 11 * (place + 1), "refOld": 0}
-        done.inserted[VARIANTS].append(store.insert(VARIANTS, _without_audit(fresh)))
-
-
-def _without_audit(row: Mapping[str, object]) -> Row:
-    """The row without what the server sets itself when it saves."""
-    return {k: v for k, v in row.items() if not k.startswith(("__", "created_", "modified_"))}
-
-
-# --- a large table -------------------------------------------------------------------------------
-
-_BENCH_TABLE = TableDef(
-    BENCH,
-    number=99,
-    attributes=(
-        AttributeDef("UID", "uuid", indexed=True),
-        AttributeDef("ID", "long", indexed=True),
-        AttributeDef("Nummer", "long"),
-        *(AttributeDef(name) for name in ("Bezeichnung", "Bezeichnung_ENG", "Beschreibung", "Farbe", "ArtGruppe")),
-        *(AttributeDef(name) for name in ("Ort", "PLZ", "Bemerkung")),
-        *(AttributeDef(name, "number") for name in ("Preis", "Einkauf", "Gewicht")),
-        AttributeDef("Menge", "long"),
-        AttributeDef("Aktiv", "bool"),
-        AttributeDef("Liefersperre", "bool"),
-        AttributeDef("created_date", "date"),
-        AttributeDef("modified_date", "date", indexed=True),
-        AttributeDef("modified_time", "duration"),
-    ),
-)
-
-
-def wide_table(rows: int, seed: int = 1, today: date = TODAY) -> Store:
-    """A database with the one table Bench: `rows` plain rows of 20 columns, no surprises."""
-    store = Store()
-    table = store.add_table(_BENCH_TABLE)
-    dice = random.Random(seed)
-    days = [today - timedelta(days=n) for n in range(3000)]
-    texts = [(_simple(day), iso(datetime.combine(day, time(9), UTC)), f"1{day:%Y%m%d}") for day in days]
-    keys: list[str] = []
-    payloads: list[bytes] = []
-    uid_column: list[str] = []
-    day_column: list[str] = []
-    step = (1 << 128) // max(1, rows)
-    for number in range(rows):
-        lot = dice.getrandbits(60)
-        uid = f"{number * step + lot:032X}"
-        modified, timestamp, sortable = texts[lot % 3000]
-        keys.append(uid)
-        payloads.append(_bench_payload(number, uid, lot, texts[(lot >> 3) % 3000][0], modified, timestamp))
-        uid_column.append("2" + uid.lower())
-        day_column.append(sortable)
-    table.load_serialised(keys, payloads, {"UID": uid_column, "modified_date": day_column})
-    return store
-
-
-def change_bench(store: Store, share: float = 0.01, seed: int = 1) -> list[str]:
-    """Change price, quantity and remark of a share of the rows today; returns their keys."""
-    dice = random.Random(seed)
-    keys = store.tables[BENCH].keys
-    changed = dice.sample(range(len(keys)), int(len(keys) * share))
-    for slot in changed:
-        price = dice.randrange(100, 99_999) / 100
-        store.update(BENCH, keys[slot], {"Preis": price, "Menge": dice.randrange(1000), "Bemerkung": "geändert"})
-    return [keys[slot] for slot in changed]
-
-
-def _bench_payload(number: int, uid: str, lot: int, created: str, modified: str, timestamp: str) -> bytes:
-    german, english, code, _ = _FIGURES[lot & 15]
-    extra, extra_english = _EXTRAS[(lot >> 4) % 10]
-    price = (lot >> 8) % 99_999 / 100
-    return compact(
-        {
-            "__KEY": uid,
-            "__TIMESTAMP": timestamp,
-            "__STAMP": 1 + (lot & 31),
-            "UID": uid,
-            "ID": number + 1,
-            "Nummer": 100_000 + number,
-            "Bezeichnung": f"{german} {extra}",
-            "Bezeichnung_ENG": f"{english} {extra_english}",
-            "Beschreibung": f"{german} aus Zinn, handbemalt, {extra}",
-            "Farbe": _COLOURS[(lot >> 5) % 9],
-            "ArtGruppe": code,
-            "Ort": cast("Sequence[str]", ("Dießen", "München", "Köln", "Görlitz"))[(lot >> 6) & 3],
-            "PLZ": f"{(lot >> 7) % 100_000:05d}",
-            "Bemerkung": "alt" if lot & 1 else None,
-            "Preis": price,
-            "Einkauf": round(price * 0.17, 3),
-            "Gewicht": ((lot >> 9) % 9000) / 1000,
-            "Menge": (lot >> 10) % 1000,
-            "Aktiv": bool(lot & 2),
-            "Liefersperre": bool(lot & 4),
-            "created_date": created,
-            "modified_date": modified,
-            "modified_time": (lot >> 11) % 86_400_000,
-        }
-    )
+        desk.add(VARIANTS, fresh)

@@ -26,8 +26,9 @@ def positions(store: Store) -> list[Row]:
 
 
 def test_documents_go_back_to_1992_with_gaps_between_their_numbers(documents: list[Row]) -> None:
-    keys = [int(str(row["AbsNr"])) for row in documents]
+    keys = [row["AbsNr"] for row in documents if isinstance(row["AbsNr"], int)]
     assert keys == sorted(set(keys))
+    assert len(keys) == len(documents)
     assert keys[-1] - keys[0] > 1.3 * len(keys)
     assert documents[0]["Datum"] == "4!6!1992"
     assert str(documents[-1]["Datum"]).endswith("2025")
@@ -127,11 +128,10 @@ def test_a_due_date_is_of_any_type(store: Store, table: str) -> None:
     [
         (DOCUMENTS, lambda row: row["Datum"] == "0!0!0"),
         (DOCUMENTS, lambda row: str(row["Datum"]).count("-") == 2),
-        (DOCUMENTS, lambda row: str(row["Datum"]).endswith("!92")),
+        (DOCUMENTS, lambda row: len(str(row["Datum"]).split("!")[-1]) == 2),
         (DOCUMENTS, lambda row: row["NettoTage"] is None),
         (DOCUMENTS, lambda row: row["Versandart"] == "Deutsche Post Paket International"),
         (DOCUMENTS, lambda row: "," in str(row["Endbetrag"])),
-        (DOCUMENTS, lambda row: isinstance(row["AbsNr"], str)),
         (DOCUMENTS, lambda row: isinstance(row["KundenNr"], str)),
         (DOCUMENTS, lambda row: "\\r" in str(row["Rech_Adr"])),
         (DOCUMENTS, lambda row: row["Mahnstufe"] == "US"),

@@ -1,7 +1,8 @@
 """What has been sold since 1992? Documents of five kinds and their positions.
 
 A document's number is unique only among its kind. Amounts follow from the positions, except where somebody has
-changed them by hand; old amounts are in Mark.
+changed them by hand; old amounts are in Mark. AbsNr is a number in every row: tables are read in slices of it, and
+a server that stores numbers finds each of them, however it spells them.
 """
 
 from __future__ import annotations
@@ -304,7 +305,6 @@ def _pay(dice: random.Random, document: Row) -> None:
 
 
 def _spoil_documents(dice: random.Random, rows: list[Row]) -> None:
-    numbers_as_text(dice, rows, "AbsNr", 0.003)
     numbers_as_text(dice, rows, "KundenNr", 0.005)
     ruin(dice, rows, "KundenNr", 0.004, _NOBODY, _NOBODY + 1, _NOBODY + 2)
     ruin(dice, rows, "KundenNr", 0.003, 0, None)
@@ -358,7 +358,6 @@ def _spoil_texts(dice: random.Random, rows: list[Row]) -> None:
 
 def _spoil_positions(dice: random.Random, rows: list[Row], doubled: list[str]) -> None:
     ruin(dice, rows, "AbsNr", 0.001, *range(1, _FIRST_KEY, 7))  # thrown away long ago
-    numbers_as_text(dice, rows, "AbsNr", 0.003)
     numbers_as_text(dice, rows, "PosNr", 0.003)
     goods = [row for row in rows if row["Art"] == "L"]
     for row in some(dice, goods, 0.02):

@@ -110,38 +110,6 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
     )
 
 
-def backfill_parents(connection: psycopg.Connection, shape: Shape, run_id: int) -> int:
-    """Fills blank columns of referenced rows from their children; of several children the first by key counts."""
-    written = 0
-    for word in shape.mapping.backfill:
-        reference = shape.mapping.fields[word.through].reference
-        assert reference is not None  # the loader refuses a backfill through anything else
-        column = sql.Identifier(word.into)
-        written += connection.execute(
-            sql.SQL(
-                "with filled as (update {to} t set {into} = x.value from"
-                "  (select distinct on (s.{through}) s.{through} as id, s.{column} as value, s._key from ls_stage s"
-                "    where s.{through} is not null and coalesce(s.{column}::text, '') <> '' order by 1, s._key) x"
-                "  where t.id = x.id and coalesce(t.{into}::text, '') = '' returning t.id, x._key, x.value)"
-                " insert into legacy_sync.change (run_id, entity_id, erp_table, legacy_key, erp_key, kind,"
-                " columns, before, after)"
-                " select %(run)s, {entity}, {to_name}, _key, id::text, 'backfill', array[{into_name}],"
-                " array[''], array[value::text]"
-                " from filled"
-            ).format(
-                to=sql.Identifier(reference.to),
-                into=column,
-                through=sql.Identifier(word.through),
-                column=sql.Identifier(word.column),
-                entity=sql.Literal(shape.entity_id),
-                to_name=sql.Literal(reference.to),
-                into_name=sql.Literal(word.into),
-            ),
-            {"run": run_id},
-        ).rowcount
-    return written
-
-
 def _insert_statement(shape: Shape) -> sql.Composed:
     target = shape.mapping.target
     values = {c: shape.fresh(c) for c in shape.columns}

@@ -139,11 +139,28 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
             "  where b.entity_id = {entity} and b.erp_key = k.erp_key and b.missing_since is null)"
         ).format(type=shape.pk_type, entity=sql.Literal(shape.entity_id))
     )
+    if shape.mapping.target.rows == "existing":
+        _park_homeless(connection, shape)
     connection.execute(  # a record that is gone gives its row to the one that took its place
         "delete from legacy_sync.binding b using ls_plan p"
         " where p.decision = 'adopt' and b.entity_id = %s and b.erp_key = p.erp_id::text",
         [shape.entity_id],
     )
+
+
+def _park_homeless(connection: psycopg.Connection, shape: Shape) -> None:
+    """Rows of a mapping that never inserts wait until the ERP has their row."""
+    names = shape.mapping.target.natural_key
+    value = sql.SQL("concat_ws(' / ', {})").format(
+        sql.SQL(", ").join(sql.SQL("{}::text").format(shape.staged(c)) for c in names)
+    )
+    select = sql.SQL(
+        "select s._row, s._key, 'no_erp_row', {label}, {value},"
+        " format('no free row of {table} has %s = \"%s\"', {label}::text, {value})"
+        " from ls_plan p join ls_stage s using (_row) where p.decision = 'new'"
+    ).format(label=sql.Literal(", ".join(names)), value=value, table=sql.SQL(shape.table.name))
+    if park_staged(connection, select):
+        forget_parked(connection, PLAN)
 
 
 def lock_rows(connection: psycopg.Connection, shape: Shape) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from psycopg import sql
 
 from legacy_sync.erp.catalog import Column, ErpTable
+from legacy_sync.erp.related import Related
 from legacy_sync.erp.staging import keep_column
 from legacy_sync.mapping.model import Mapping
 
@@ -18,7 +19,8 @@ class Shape:
     """Names and types for composing SQL; aliases are always s (stage), e (ERP row), b (binding), p (plan).
 
     `column_sets` maps the ids of all column orders the entity's bindings use to their column names;
-    `kept` are the columns that have at least one cell with a keep bit in this stage.
+    `kept` are the columns that have at least one cell with a keep bit in this stage. `key_owners` has, by table
+    and legacy attribute, the entities whose records have it as their key, and those that have it as another key.
     """
 
     mapping: Mapping
@@ -26,6 +28,8 @@ class Shape:
     entity_id: int
     column_set_id: int
     column_sets: Dict[int, tuple[str, ...]]
+    related: Related
+    key_owners: Dict[tuple[str, str], tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     kept: frozenset[str] = field(default_factory=frozenset)
 
     @property

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import psycopg
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from psycopg import sql
 
-ROW, KEY, MODIFIED = "_row", "_key", "_modified"
+ROW, KEY, MODIFIED, UNIT = "_row", "_key", "_modified", "_unit"
 STAGE, PLAN, CELL, UPDATE = map(sql.Identifier, ("ls_stage", "ls_plan", "ls_cell", "ls_update"))
 _BITS = 62
-_DROP = "drop table if exists ls_stage, ls_parked, ls_second_choice, ls_found, ls_plan, ls_known, ls_cell, ls_update"
+_DROP = "drop table if exists ls_stage, ls_parked, ls_second_choice, ls_found, ls_plan, ls_known, ls_cell, ls_update,"
+_DROP += " ls_left_empty, ls_parent"
 _TABLES = """
 create temp table ls_parked (_row bigint primary key, _key text not null, reason text not null, column_name text,
   value text, message text not null);
+create temp table ls_left_empty (_row bigint, column_name text);
 create temp table ls_second_choice (_row bigint, _key text, column_name text, value text);
 create temp table ls_cell (_row bigint, _key text, erp_key text, column_name text, staged text, erp text, base text,
   erp_base text, policy text, outcome text, is_conflict boolean);
@@ -45,9 +48,19 @@ def keep_columns(count: int) -> list[str]:
     return [f"_keep_{n}" for n in range(1 + (count - 1) // _BITS)]
 
 
-def lookup_column(column: str, match: int) -> str:
-    """The staged lookup text for one alternative of a reference."""
-    return f"_ref_{match}_{column}"
+def lookup_column(column: str, match: int, value: int) -> str:
+    """The staged value that one alternative of a reference looks for; several if it compares several columns."""
+    return f"_ref_{match}_{value}_{column}"
+
+
+def create_column(column: str, value: int) -> str:
+    """The staged value of one column of a row that a reference may have to create."""
+    return f"_new_{value}_{column}"
+
+
+def other_key_column(number: int) -> str:
+    """The staged value of one further attribute that names a record."""
+    return f"_other_{number}"
 
 
 def create_stage(connection: psycopg.Connection, columns: Sequence[StagedColumn]) -> None:
@@ -74,13 +87,52 @@ def copy_batch(connection: psycopg.Connection, names: Sequence[str], encoded: me
         copy.write(encoded)
 
 
-def drop_superseded(connection: psycopg.Connection) -> int:
-    """Of several copies of one record the newest stays; returns how many went."""
+def drop_superseded(connection: psycopg.Connection, *, keep: Literal["newest", "oldest"] = "newest") -> int:
+    """Of several copies of one record one stays; returns how many went."""
+    order = sql.SQL("_row desc" if keep == "newest" else "_row")
     cursor = connection.execute(
-        "delete from ls_stage s using (select _row, row_number() over (partition by _key order by _row desc) as n"
-        " from ls_stage) d where d._row = s._row and d.n > 1"
+        sql.SQL(
+            "delete from ls_stage s using (select _row, row_number() over (partition by _key order by {}) as n"
+            " from ls_stage) d where d._row = s._row and d.n > 1"
+        ).format(order)
     )
     return cursor.rowcount
+
+
+def has_doubles(connection: psycopg.Connection) -> bool:
+    """Whether any key is staged twice."""
+    row = connection.execute("select count(*) <> count(distinct _key) from ls_stage").fetchone()
+    return bool(row and row[0])
+
+
+def drop_known(connection: psycopg.Connection, entity_id: int, run_id: int) -> int:
+    """Forgets staged records whose key an earlier portion of the same run has inserted; returns how many."""
+    return connection.execute(
+        "delete from ls_stage s using legacy_sync.binding b where b.entity_id = %s and b.legacy_key = s._key"
+        " and b.created_run = %s",
+        [entity_id, run_id],
+    ).rowcount
+
+
+def park_doubles(connection: psycopg.Connection, entity_id: int, run_id: int) -> int:
+    """Parks records whose key came before, in this portion or in an earlier one of the same run."""
+    select = sql.SQL(
+        "select d._row, d._key, 'duplicate_key', null, d._key, format('the key \"%s\" came twice in one fetch', d._key)"
+        " from (select _row, _key, row_number() over (partition by _key order by _row) as n from ls_stage) d"
+        " where d.n > 1 or exists (select from legacy_sync.binding b where b.entity_id = {} and b.legacy_key = d._key"
+        "  and b.created_run = {})"
+    ).format(sql.Literal(entity_id), sql.Literal(run_id))
+    return park_staged(connection, select)
+
+
+def park_units(connection: psycopg.Connection, units: Sequence[str], label: str) -> int:
+    """Parks all rows of these units, since a part of them cannot be used."""
+    select = sql.SQL(
+        "select s._row, s._key, 'unit_incomplete', {label}, s._unit,"
+        " format('%s %s: another row of it cannot be used, so the whole of it waits', {label}::text, s._unit)"
+        " from ls_stage s where s._unit = any({units})"
+    ).format(label=sql.Literal(label), units=sql.Literal(list(units)))
+    return park_staged(connection, select)
 
 
 def park_staged(connection: psycopg.Connection, select: sql.Composed, parameters: Sequence[object] = ()) -> int:

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import psycopg
+from psycopg import sql
 from psycopg.rows import class_row, dict_row
 from psycopg.types.json import Json
 
@@ -21,6 +22,9 @@ DEPENDS_ON_ERP = (
     "duplicate",
     "adoption_ambiguous",
     "refused_by_database",
+    "no_erp_row",
+    "duplicate_key",
+    "unit_incomplete",
 )
 
 
@@ -124,15 +128,34 @@ where (q.status, q.reason, q.message, q.row::text, q.mapping_version)
 """
 
 
-def replayable(connection: psycopg.Connection, entity_id: int, mapping_version: str) -> list[Replay]:
-    """Rows worth another try: those the ERP stood in the way of, and all of them after the mapping changed."""
+def replayable(
+    connection: psycopg.Connection, entity_id: int, mapping_version: str, unit: dict[int, str] | None = None
+) -> list[Replay]:
+    """Rows worth another try: those the ERP stood in the way of, and all of them after the mapping changed.
+
+    `unit` has, by entity, the attribute that names the document in its records: a row that waits for the rest of
+    its document is tried when no other row of that is refused for a reason of its own.
+    """
+    waits = sql.SQL("").format()
+    if unit:
+        hindered = sql.SQL(" union ").join(
+            sql.SQL(
+                "select btrim(o.row ->> {key}) from legacy_sync.quarantine o where o.entity_id = {entity}"
+                " and o.status = 'open' and not o.reason = any(%(reasons)s)"
+            ).format(key=sql.Literal(key), entity=sql.Literal(entity))
+            for entity, key in unit.items()
+        )
+        waits = sql.SQL(" and (reason <> 'unit_incomplete' or btrim(row ->> {}) not in ({}))").format(
+            sql.Literal(unit[entity_id]), hindered
+        )
+    query = sql.SQL(
+        "select legacy_key, status, reason, row, fetched from legacy_sync.quarantine"
+        " where entity_id = %(entity)s and status in ('open', 'watching')"
+        " and (reason = any(%(reasons)s) or mapping_version <> %(version)s){waits} order by fetched, id"
+    ).format(waits=waits)
+    values = {"entity": entity_id, "reasons": list(DEPENDS_ON_ERP), "version": mapping_version}
     with connection.cursor(row_factory=class_row(Replay)) as cursor:
-        return cursor.execute(
-            "select legacy_key, status, reason, row, fetched from legacy_sync.quarantine"
-            " where entity_id = %s and status in ('open', 'watching')"
-            " and (reason = any(%s) or mapping_version <> %s) order by fetched, id",
-            [entity_id, list(DEPENDS_ON_ERP), mapping_version],
-        ).fetchall()
+        return cursor.execute(query, values).fetchall()
 
 
 def close_loaded(connection: psycopg.Connection, entity_id: int, run_id: int) -> int:

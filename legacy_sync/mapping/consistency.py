@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -14,14 +14,20 @@ from cronsim import CronSim, CronSimError
 from legacy_sync.mapping.document import ValuePath
 from legacy_sync.mapping.model import (
     Cast,
+    ComposePart,
+    Compute,
     DateCast,
     FieldMapping,
     KeyRangePartitions,
     Mapping,
+    Match,
+    Part,
+    ReplaceCast,
     TimestampCast,
     WindowPartitions,
 )
 from legacy_sync.mapping.suggest import did_you_mean, name_all
+from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES
 
 SERVER_CURSOR = "__TIMESTAMP"
 """The one 4D attribute that orders changes with a time of day."""
@@ -48,6 +54,8 @@ def check_words(mapping: Mapping) -> Iterator[Finding]:
     yield from _check_rules(mapping)
     yield from _check_schedule(mapping)
     yield from _check_timezones(mapping)
+    yield from _check_shapes(mapping)
+    yield from _check_pyerp_rules(mapping)
 
 
 def check_dependencies(mapping: Mapping, entities: Iterable[str]) -> Iterator[Finding]:
@@ -97,14 +105,118 @@ def _must_be_reference(mapping: Mapping, column: str, path: ValuePath) -> Iterat
 
 
 def _check_references(mapping: Mapping) -> Iterator[Finding]:
-    plain = [name for name, field in mapping.fields.items() if field.reference is None]
     for name, field in mapping.fields.items():
-        for n, match in enumerate(field.reference.match if field.reference else ()):
-            if match.from_column is not None and match.from_column not in plain:
-                path = ("fields", name, "reference", "match", n, "from_column")
-                what = f'column "{match.from_column}" is not mapped to a plain value'
-                next_step = did_you_mean(match.from_column, plain, f"choose one of {name_all(plain)}")
-                yield Finding(path, what, next_step)
+        known = [column for column in mapping.columns if column != name]
+        for path, column in _own_columns(field):
+            if column not in known:
+                what = f'column "{column}" is not mapped to a value of its own'
+                next_step = did_you_mean(column, known, f"choose one of {name_all(known)}")
+                yield Finding(("fields", name, "reference", *path, "from_column"), what, next_step)
+        create = field.reference.create if field.reference else None
+        for n, column in enumerate(create.by if create else ()):
+            if create and column not in create.values:
+                what = f'"{column}" tells created rows apart, but has no value'
+                yield Finding(
+                    ("fields", name, "reference", "create", "by", n), what, f'add it to "values": {column}: …'
+                )
+
+
+def _own_columns(field: FieldMapping) -> Iterator[tuple[ValuePath, str]]:
+    """Where a reference looks for a value of this row."""
+    if field.reference is None:
+        return
+    for n, match in enumerate(field.reference.match):
+        if match.from_column:
+            yield ("match", n), match.from_column
+        for column, found in match.columns.items():
+            if found.from_column:
+                yield ("match", n, "columns", column), found.from_column
+    for column, found in field.reference.create.values.items() if field.reference.create else ():
+        if found.from_column:
+            yield ("create", "values", column), found.from_column
+
+
+def _check_shapes(mapping: Mapping) -> Iterator[Finding]:
+    """Suffixes, derived columns and compositions name columns that are mapped."""
+    for n, suffix in enumerate(mapping.suffixes):
+        for word in ("within", "on"):
+            for m, column in enumerate(getattr(suffix, word)):
+                yield from _must_be_mapped(mapping, column, ("suffixes", n, word, m))
+        yield from _must_be_mapped(mapping, suffix.order, ("suffixes", n, "order"))
+    for n, derive in enumerate(mapping.derive):
+        yield from _must_be_reference(mapping, derive.through, ("derive", n, "through"))
+    for name, field in mapping.fields.items():
+        for n, composition in enumerate(field.compose):
+            for m, part in enumerate(composition.parts):
+                yield from _check_piece(mapping, part, ("fields", name, "compose", n, "parts", m))
+    if mapping.target.rows == "existing" and not mapping.target.natural_key:
+        what = "rows that are never inserted must be found, and there is no natural key"
+        yield Finding(("target", "rows"), what, 'add "natural_key" to "target"')
+
+
+def _check_piece(mapping: Mapping, part: ComposePart, path: ValuePath) -> Iterator[Finding]:
+    if part.through:
+        yield from _must_be_reference(mapping, part.through, (*path, "through"))
+    if part.column and not part.through and not part.to:
+        yield from _must_be_mapped(mapping, part.column, (*path, "column"))
+    for there, here in part.where.items():
+        yield from _must_be_mapped(mapping, here, (*path, "where", there))
+
+
+def _check_pyerp_rules(mapping: Mapping) -> Iterator[Finding]:
+    """Rules of pyERP that exist, with what they ask for."""
+    for name, field in mapping.fields.items():
+        for path, compute in _computed(field, ("fields", name)):
+            yield from _check_compute(compute, path)
+        if field.erp_rule is not None:
+            yield from _must_be_rule(field.erp_rule, ERP_RULES, ("fields", name, "erp_rule"))
+            if mapping.target.rows != "existing":
+                what = "a rule on the ERP row works only for rows that exist"
+                yield Finding(("fields", name, "erp_rule"), what, 'write "rows: existing" in "target"')
+    for n, derive in enumerate(mapping.derive):
+        yield from _must_be_rule(derive.rule, DERIVED, ("derive", n, "rule"))
+
+
+def _check_compute(compute: Compute, path: ValuePath) -> Iterator[Finding]:
+    yield from _must_be_rule(compute.rule, RULES, (*path, "rule"))
+    rule = RULES.get(compute.rule)
+    if rule is None:
+        return
+    for word, given, known in (("inputs", compute.inputs, rule.inputs), ("options", compute.options, rule.options)):
+        for name in given:
+            if name not in known:
+                what = f'the rule "{compute.rule}" has no {word[:-1]} "{name}"'
+                otherwise = f"choose one of {name_all(list(known))}" if known else f'remove "{word}"'
+                yield Finding((*path, word, name), what, did_you_mean(name, known, otherwise))
+
+
+def _must_be_rule(name: str, known: Iterable[str], path: ValuePath) -> Iterator[Finding]:
+    if name not in known:
+        next_step = did_you_mean(name, list(known), f"choose one of {name_all(list(known))}")
+        yield Finding(path, f'pyERP has no rule "{name}" of this kind', next_step)
+
+
+def _computed(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, Compute]]:
+    """Every rule a value uses, at any depth, those of its reference included."""
+    if part.compute:
+        yield (*path, "compute"), part.compute
+    for inner_path, inner in _inner_parts(part, path):
+        yield from _computed(inner, inner_path)
+
+
+def _inner_parts(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, Part]]:
+    for word in ("first_of", "join"):
+        for n, inner in enumerate(getattr(part, word)):
+            yield (*path, word, n), inner
+    for name, inner in part.compute.inputs.items() if part.compute else ():
+        yield (*path, "compute", "inputs", name), inner
+    reference = part.reference if isinstance(part, FieldMapping) else None
+    for n, match in enumerate(reference.match if reference else ()):
+        yield (*path, "reference", "match", n), match
+    for column, found in part.columns.items() if isinstance(part, Match) else ():
+        yield (*path, "columns", column), found
+    for column, found in reference.create.values.items() if reference and reference.create else ():
+        yield (*path, "reference", "create", "values", column), found
 
 
 def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
@@ -201,19 +313,19 @@ def _check_timezones(mapping: Mapping) -> Iterator[Finding]:
     if mapping.schedule:
         yield from _check_zone(("schedule", "timezone"), mapping.schedule.timezone)
     for name, field in mapping.fields.items():
-        for path, cast in _casts_of(field):
+        for path, cast in _casts_of(field, ("fields", name)):
             if isinstance(cast, DateCast | TimestampCast):
-                yield from _check_zone(("fields", name, *path, "timezone"), cast.timezone)
+                yield from _check_zone((*path, "timezone"), cast.timezone)
+            if isinstance(cast, ReplaceCast) and (reason := _regex_error(cast.pattern)):
+                what = f'"{cast.pattern}" is no regular expression: {reason}'
+                yield Finding((*path, "pattern"), what, "correct it; RE2 knows no look-ahead and no back references")
 
 
-def _casts_of(field: FieldMapping) -> Iterator[tuple[ValuePath, Cast]]:
-    chains: Sequence[tuple[ValuePath, tuple[Cast, ...]]] = [
-        (("cast",), field.cast),
-        *((("first_of", n, "cast"), part.cast) for n, part in enumerate(field.first_of)),
-    ]
-    for path, chain in chains:
-        for n, cast in enumerate(chain):
-            yield (*path, n), cast
+def _casts_of(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, Cast]]:
+    for n, cast in enumerate(part.cast):
+        yield (*path, "cast", n), cast
+    for inner_path, inner in _inner_parts(part, path):
+        yield from _casts_of(inner, inner_path)
 
 
 def _check_zone(path: ValuePath, name: str) -> Iterator[Finding]:

@@ -24,7 +24,11 @@ ValuePath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {_TAG + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")}
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}|\$\{")
-_EXCLUSIVE = ({"cron", "every"}, {"from", "first_of", "value", "reference"}, {"matches", "one_of"})
+_EXCLUSIVE = (
+    {"cron", "every"},
+    {"from", "from_column", "first_of", "join", "compute", "value", "reference"},
+    {"matches", "one_of"},
+)
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,14 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
+@dataclass(frozen=True)
+class Filled:
+    """A text with environment variables in it: as it was written, and with their values."""
+
+    written: str
+    text: str
+
+
 @dataclass
 class Document:
     """Plain data (dicts, lists, scalars; keys are texts) and the place of every value in it."""
@@ -45,6 +57,7 @@ class Document:
     data: dict[str, Any]
     places: dict[ValuePath, Place]
     problems: list[Problem] = field(default_factory=list)
+    filled: dict[ValuePath, Filled] = field(default_factory=dict)
 
     def place_of(self, path: ValuePath) -> Place:
         """The place of a value, or of the nearest one around it that was written down."""
@@ -70,7 +83,8 @@ class Document:
             return None
         size = len(path)
         places = {p[size:]: place for p, place in self.places.items() if p[:size] == path}
-        return Document(part, places)
+        filled = {p[size:]: text for p, text in self.filled.items() if p[:size] == path}
+        return Document(part, places, filled=filled)
 
 
 def dotted(path: ValuePath) -> str:
@@ -230,6 +244,8 @@ class _Reader:
             return float(text.replace("_", "").replace(".inf", "inf").replace(".nan", "nan").replace(".NaN", "nan"))
         written = _joined_surrogates(text)
         filled = _VARIABLE.sub(lambda match: self._value_of(match, path), written)
+        if filled != written:
+            self.document.filled[path] = Filled(written, filled)
         # An unquoted ${TIMEOUT} means what its value would mean in its place: 60 is a number.
         return _plain_scalar(filled) if filled != written and getattr(node, "style", None) is None else filled
 
@@ -272,9 +288,11 @@ def _joined_surrogates(text: str) -> str:
 
 def merge(base: Document, top: Document) -> Document:
     """Both documents as one; where both say something, `top` wins, word by word."""
-    merged = Document(_merged(base.data, top.data), dict(base.places))
+    merged = Document(_merged(base.data, top.data), dict(base.places), filled=dict(base.filled))
     for path in _paths(top.data, ()):
         merged.places[path] = top.place_of(path)
+        merged.filled.pop(path, None)
+    merged.filled |= top.filled
     return merged
 
 

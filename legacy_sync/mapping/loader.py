@@ -21,22 +21,22 @@ from legacy_sync.mapping import rephrase
 from legacy_sync.mapping.consistency import check_dependencies, check_words
 from legacy_sync.mapping.document import Document, ValuePath, merge, read_document
 from legacy_sync.mapping.model import Mapping, Overlay, Word
+from legacy_sync.mapping.source_files import SourceFiles, SourceSpec
 from legacy_sync.mapping.suggest import did_you_mean, find_closest, name_all
 from legacy_sync.settings import Settings
 
 _ENTITY = re.compile(r"[A-Za-z_]\w*(\.\w+)?", re.ASCII)
 _DECIDING = ("cursor", "policy", "updated_at", "strategy")
 _SUFFIXES = (".yaml", ".yml", ".json")
-_SOURCE_KINDS = ("four_d",)
 _Model = TypeVar("_Model", bound=Word)
 
 
 @dataclass(frozen=True)
 class Project:
-    """All mappings of one environment; `mappings` is in the order of the file names."""
+    """All enabled mappings of one environment, in the order of the file names, and the sources by name."""
 
     mappings: dict[str, Mapping]
-    source_options: dict[str, dict[str, Any]]
+    sources: dict[str, SourceSpec]
     landing_keep: int
     environment: str
     files: dict[str, Path]
@@ -66,17 +66,24 @@ class Project:
                 levels[depths[entity]].append(mapping)
         return [level for level in levels if level]
 
+    def unit_of(self, mapping: Mapping) -> list[Mapping]:
+        """All mappings that are loaded in one transaction with this one, parents first; mostly itself alone."""
+        if mapping.unit is None:
+            return [mapping]
+        return [m for m in self.ordered() if m.unit and m.unit.name == mapping.unit.name]
+
 
 def load_project(settings: Settings) -> Project:
     """All mappings of the settings' folder and environment; raises MappingInvalid with every problem."""
     reader = _Reader(settings)
     overlay, overlay_document = reader.read_overlay()
+    sources = reader.read_sources(overlay_document)
     documents = reader.read_mappings()
     reader.check_entity_names(documents, overlay_document)
     mappings: dict[str, Mapping] = {}
     for entity, document in documents.items():
         mapping = reader.read_mapping(document, _around(entity, overlay_document), entity, documents)
-        if mapping:
+        if mapping and mapping.enabled:
             mappings[entity] = mapping
     reader.check_cycles(mappings)
     reader.check_shared_tables(mappings)
@@ -84,10 +91,10 @@ def load_project(settings: Settings) -> Project:
         raise MappingInvalid(list(dict.fromkeys(reader.problems)))
     return Project(
         mappings=mappings,
-        source_options={kind: dict(options) for kind, options in overlay.sources.items()},
+        sources=sources,
         landing_keep=overlay.landing_keep,
         environment=settings.environment,
-        files=reader.files,
+        files={entity: reader.files[entity] for entity in mappings},
         fingerprint=reader.fingerprint,
     )
 
@@ -148,6 +155,7 @@ class _Reader:
         self.problems: list[Problem] = []
         self.files: dict[str, Path] = {}
         self._documents: dict[str, Document] = {}
+        self._sources = SourceFiles(None)
         self._digest = hashlib.blake2b(digest_size=8)
 
     @property
@@ -171,10 +179,14 @@ class _Reader:
             return Overlay(), None
         overlay = self._validated(document, Overlay) or _repaired(document, Overlay)
         self.problems += document.problems
-        if overlay is None:
-            return Overlay(), None
-        self._check_source_kinds(overlay, document)
-        return overlay, document
+        return (overlay, document) if overlay else (Overlay(), None)
+
+    def read_sources(self, overlay: Document | None) -> dict[str, SourceSpec]:
+        """The sources by name; 4D is always one of them."""
+        self._sources = SourceFiles(overlay)
+        self._sources.read(_config_files(self.folder / "sources"), self._read)
+        self.problems += self._sources.problems
+        return self._sources.specs
 
     def read_mappings(self) -> dict[str, Document]:
         """The documents of all mapping files by entity, in the order of the file names."""
@@ -215,6 +227,8 @@ class _Reader:
         candidate = mapping or _repaired(merged, Mapping)
         for finding in [*check_words(candidate), *check_dependencies(candidate, entities)] if candidate else ():
             merged.report(rephrase.written_path(finding.path, merged.data), finding.what, finding.next_step)
+        if candidate:
+            self._sources.check_mapping(candidate, merged)
         known = {problem.where for problem in document.problems}
         self.problems += [problem for problem in merged.problems if problem.where not in known]
         self._documents[entity] = merged
@@ -271,13 +285,6 @@ class _Reader:
         if said != entity:
             what = f'the entity is "{said}", but the file is named "{entity}"'
             document.report(("entity",), what, f'rename the file, or remove the line: the entity is then "{entity}"')
-
-    def _check_source_kinds(self, overlay: Overlay, document: Document) -> None:
-        for kind in overlay.sources:
-            if kind not in _SOURCE_KINDS:
-                next_step = did_you_mean(kind, _SOURCE_KINDS, f"choose one of {name_all(_SOURCE_KINDS)}")
-                where = document.where(("sources", kind))
-                self.problems.append(Problem(f'"{kind}" is no kind of source', where, next_step))
 
     def _report_environment(self, name: str, known: list[str]) -> None:
         otherwise = f"set it to one of {name_all(known)}, or add the file environments/{name}.yaml"

@@ -379,6 +379,9 @@ class Reference(Word):
         "park",
         description="park: wait for the parent; null: load without; reject: refuse for good; create: see `create`",
     )
+    if_blank: Literal["park", "null"] | None = Field(
+        None, description="the record names no row at all; by default null with `if_missing: null`, else park"
+    )
     if_ambiguous: Literal["park", "null"] = Field("park", description="several rows fit: wait, or load without")
     create: Create | None = None
 
@@ -387,6 +390,11 @@ class Reference(Word):
         if (self.if_missing == "create") != (self.create is not None):
             raise ValueError("`create` and `if_missing: create` belong together")
         return self
+
+    @property
+    def parks_blank(self) -> bool:
+        """Whether a record that names no row waits."""
+        return self.if_blank == "park" if self.if_blank else self.if_missing != "null"
 
     @property
     def attributes(self) -> tuple[str, ...]:

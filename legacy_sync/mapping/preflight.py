@@ -13,12 +13,13 @@ from legacy_sync.mapping.document import ValuePath, dotted
 from legacy_sync.mapping.model import (
     BooleanCast,
     Cast,
+    Create,
     DateCast,
     DecimalCast,
     FieldMapping,
     IntegerCast,
-    JsonPickCast,
     Mapping,
+    Part,
     Reference,
     Scalar,
     TextCast,
@@ -43,6 +44,9 @@ _FITS: dict[str, tuple[str, ...]] = {
     "boolean": ("bool", *_TEXT),
     "date": ("date", *_TIMESTAMP, *_TEXT),
     "timestamp": (*_TIMESTAMP, *_TEXT),
+    "email": _TEXT,
+    "slug": _TEXT,
+    "hash": _TEXT,
 }
 
 
@@ -111,6 +115,8 @@ def _check_legacy(mapping: Mapping, catalog: dict[str, TableInfo]) -> Iterator[P
         yield _legacy_problem(mapping, ("source", "table"), what, next_step)
         return
     for path, spellings in _attributes_read(mapping):
+        if mapping.source.explode and (path[0] in ("fields", "rules") or path == ("source", "key")):
+            continue  # the catalog does not know the records inside a list
         if not any(name in table.names or name in ENVELOPE for name in spellings):
             yield _missing_attribute(mapping, table, path, spellings)
 
@@ -123,14 +129,40 @@ def _attributes_read(mapping: Mapping) -> Iterator[tuple[ValuePath, tuple[str, .
         yield ("source", "cursor"), (mapping.source.cursor,)
     if any(mapping.policy_of(column) == "newest_wins" for column in mapping.columns):
         yield ("conflicts", "legacy_modified"), (mapping.conflicts.legacy_modified,)
+    for attribute, words in mapping.source.where.items():
+        if "" not in words:
+            yield ("source", "where", attribute), (attribute,)
+    for n, name in enumerate(mapping.source.other_keys):
+        yield ("source", "other_keys", n), (name,)
+    if mapping.source.explode:
+        yield ("source", "explode", "attribute"), (mapping.source.explode.attribute,)
+    for n, rule in enumerate(mapping.rules):
+        if rule.equals:
+            yield ("rules", n, "equals"), (rule.equals,)
     for column, field in mapping.fields.items():
-        if field.from_:
-            yield ("fields", column, "from"), field.from_
-        for n, part in enumerate(field.first_of):
-            yield ("fields", column, "first_of", n, "from"), part.from_
-        for n, match in enumerate(field.reference.match if field.reference else ()):
-            if match.from_:
-                yield ("fields", column, "reference", "match", n, "from"), (match.from_,)
+        yield from _read_by(field, ("fields", column))
+        if field.reference:
+            yield from _read_by_reference(field.reference, ("fields", column, "reference"))
+
+
+def _read_by(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, tuple[str, ...]]]:
+    if part.from_ and not part.optional:
+        yield (*path, "from"), part.from_
+    for n, inner in enumerate(part.first_of):
+        yield from _read_by(inner, (*path, "first_of", n))
+    for n, inner in enumerate(part.join):
+        yield from _read_by(inner, (*path, "join", n))
+    for name, inner in part.compute.inputs.items() if part.compute else ():
+        yield from _read_by(inner, (*path, "compute", "inputs", name))
+
+
+def _read_by_reference(reference: Reference, path: ValuePath) -> Iterator[tuple[ValuePath, tuple[str, ...]]]:
+    for n, match in enumerate(reference.match):
+        yield from _read_by(match, (*path, "match", n))
+        for column, found in match.columns.items():
+            yield from _read_by(found, (*path, "match", n, "columns", column))
+    for column, found in reference.create.values.items() if reference.create else ():
+        yield from _read_by(found, (*path, "create", "values", column))
 
 
 def _missing_attribute(mapping: Mapping, table: TableInfo, path: ValuePath, spellings: tuple[str, ...]) -> Problem:
@@ -157,6 +189,8 @@ def _check_erp(mapping: Mapping, erp: FindTable, names: Callable[[], list[str]])
             yield from _check_field(mapping, column, field)
     for name, reference in _references(mapping):
         yield from _check_reference(mapping, table, name, reference, erp, names)
+    yield from _check_compositions(mapping, table, erp, names)
+    yield from _check_suffixes(mapping, table)
     yield from _check_literals(mapping, table)
 
 
@@ -191,6 +225,8 @@ def _missing_column(mapping: Mapping, path: ValuePath, table: ErpTable, column: 
 
 def _check_not_null(mapping: Mapping, table: ErpTable) -> Iterator[Problem]:
     target = mapping.target
+    if target.rows == "existing":
+        return
     filled = {*mapping.columns, *target.on_insert, target.created_at, target.updated_at}
     for column in table.columns.values():
         if column.nullable or column.has_default or column.is_identity or column.name in filled:
@@ -218,6 +254,8 @@ def _check_field(mapping: Mapping, column: Column, field: FieldMapping) -> Itera
 def _is_never_null(mapping: Mapping, column: str, field: FieldMapping) -> bool:
     if field.reference:
         return field.required or field.reference.if_missing != "null"
+    if field.compose or field.erp_rule:
+        return True  # parked where nothing is known
     return (
         field.required
         or field.value is not None
@@ -228,7 +266,8 @@ def _is_never_null(mapping: Mapping, column: str, field: FieldMapping) -> bool:
 
 
 def _check_cast(mapping: Mapping, column: Column, cast: Cast, path: ValuePath) -> Iterator[Problem]:
-    if isinstance(cast, JsonPickCast) or column.type in _FITS[cast.type] or column.type not in _known_types():
+    fitting = _FITS.get(cast.type)  # other casts give texts that are read as the column needs them
+    if fitting is None or column.type in fitting or column.type not in _known_types():
         return
     what = f'cast "{cast.type}" does not fit ERP column "{column.name}", which is {column.full_type}'
     yield _erp_problem(mapping, path, what, _better_cast(cast, column))
@@ -272,11 +311,76 @@ def _check_reference(
             what = f'in the ERP "{name}" refers to table "{key.to_table}", not to "{parent.name}"'
             yield _erp_problem(mapping, (*path, "to"), what, f'write "to: {key.to_table}"')
     for n, match in enumerate(reference.match):
-        if match.column not in parent.columns:
-            yield _missing_column(mapping, (*path, "match", n, "column"), parent, match.column)
+        for column in () if match.key else match.values:
+            yield from _check_path(mapping, (*path, "match", n, "column"), parent, column, erp)
+        if match.pick:
+            yield from _check_path(mapping, (*path, "match", n, "pick"), parent, match.pick, erp)
+    if reference.create:
+        yield from _check_create(mapping, (*path, "create"), parent, reference.create)
+    for n, derive in enumerate(mapping.derive):
+        if derive.through == name and derive.into not in parent.columns:
+            yield _missing_column(mapping, ("derive", n, "into"), parent, derive.into)
     for n, backfill in enumerate(mapping.backfill):
         if backfill.through == name and backfill.into not in parent.columns:
             yield _missing_column(mapping, ("backfill", n, "into"), parent, backfill.into)
+
+
+def _check_path(mapping: Mapping, path: ValuePath, table: ErpTable, column: str, erp: FindTable) -> Iterator[Problem]:
+    """A column, or one behind references such as `box_id.code`."""
+    *through, name = column.split(".")
+    at = table
+    for reference in through:
+        key = next((k for k in at.foreign_keys if k.column == reference), None)
+        there = erp(key.to_table) if key else None
+        if there is None:
+            what = f'ERP table "{at.name}" has no reference "{reference}"'
+            known = name_all([k.column for k in at.foreign_keys])
+            yield _erp_problem(mapping, path, what, f"choose one of {known}")
+            return
+        at = there
+    if name not in at.columns:
+        yield _missing_column(mapping, path, at, name)
+
+
+def _check_create(mapping: Mapping, path: ValuePath, table: ErpTable, create: Create) -> Iterator[Problem]:
+    for name in (*create.values, create.created_at, create.updated_at):
+        if name and name not in table.columns:
+            yield _missing_column(mapping, (*path, "values", name), table, name)
+    filled = {*create.values, create.created_at, create.updated_at}
+    for column in table.columns.values():
+        is_key = column.name in table.primary_key and column.type == "uuid"
+        if column.nullable or column.has_default or column.name in filled or is_key:
+            continue
+        what = f'"{table.name}.{column.name}" must not be null, but nothing fills it in a created row'
+        yield _erp_problem(mapping, (*path, "values"), what, f"add `{column.name}: {{value: {_example(column)}}}`")
+
+
+def _check_compositions(
+    mapping: Mapping, table: ErpTable, erp: FindTable, names: Callable[[], list[str]]
+) -> Iterator[Problem]:
+    for name, field in mapping.fields.items():
+        for n, composition in enumerate(field.compose):
+            for m, part in enumerate(composition.parts):
+                path: ValuePath = ("fields", name, "compose", n, "parts", m)
+                reference = mapping.fields[part.through].reference if part.through in mapping.fields else None
+                to = part.to or (reference.to if reference else None)
+                there = erp(to) if to else table
+                if there is None:
+                    yield _missing_table(mapping, (*path, "to"), str(to), names())
+                elif part.column and part.column not in there.columns:
+                    yield _missing_column(mapping, (*path, "column"), there, part.column)
+                for column in part.where if there else ():
+                    if there and column not in there.columns:
+                        yield _missing_column(mapping, (*path, "where"), there, column)
+
+
+def _check_suffixes(mapping: Mapping, table: ErpTable) -> Iterator[Problem]:
+    for n, suffix in enumerate(mapping.suffixes):
+        for m, name in enumerate(suffix.on):
+            column = table.columns.get(name)
+            if column and column.type not in _TEXT:
+                what = f'a suffix cannot stand in "{name}", which is {column.full_type}'
+                yield _erp_problem(mapping, ("suffixes", n, "on", m), what, "choose a text column")
 
 
 def _check_literals(mapping: Mapping, table: ErpTable) -> Iterator[Problem]:

@@ -1,4 +1,4 @@
-"""How does an editor know the mapping language? JSON Schemas of mapping and environment files.
+"""How does an editor know the mapping language? JSON Schemas of mapping, source and environment files.
 
 They accept what the loader accepts, shorthands and `${VARIABLE}` texts included; contradictions between
 words are left to the loader. `python -m legacy_sync.mapping.schema FOLDER` writes them.
@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from pydantic.json_schema import models_json_schema
+
 from legacy_sync.mapping.model import Mapping, Overlay
+from legacy_sync.mapping.source_words import BUILT_IN
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_VALUE = ("from", "first_of", "join", "compute", "value")
 _ONE_OF: dict[str, tuple[str, ...]] = {
-    "FieldMapping": ("from", "first_of", "value", "reference"),
-    "Match": ("from", "from_column"),
+    "Part": _VALUE,
+    "Found": (*_VALUE, "from_column"),
+    "ComposePart": ("text", "column"),
     "Schedule": ("cron", "every"),
 }
+_CASTS_WITH_WORDS = ("json_pick", "map", "replace", "split_last")
+"""casts that say nothing by their name alone"""
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 
 Schema = dict[str, Any]
@@ -29,9 +37,29 @@ def mapping_schema() -> Schema:
     """The JSON Schema of `mappings/<entity>.yaml`."""
     schema = _prepared(Mapping.model_json_schema(by_alias=True))
     schema["required"].remove("entity")
+    definitions = schema["$defs"]
     for name, words in _ONE_OF.items():
-        schema["$defs"][name]["oneOf"] = [{"required": [word]} for word in words]
+        definitions[name]["oneOf"] = _required(words)
+    origins = (*_VALUE, "reference")
+    late = {"anyOf": _required(("compose", "erp_rule")), "not": {"anyOf": _required(origins)}}
+    definitions["FieldMapping"]["oneOf"] = [*_required(origins), late]
+    found = {"oneOf": _required((*_VALUE, "from_column"))}
+    several = {"required": ["columns"], "not": {"anyOf": found["oneOf"]}}
+    definitions["Match"]["oneOf"] = [*({**place, **found} for place in _required(("column", "key"))), several]
     return _finished(schema, "Mapping of one ERP table (legacy_sync)")
+
+
+def source_schema() -> Schema:
+    """The JSON Schema of `mappings/sources/<name>.yaml`; kinds of other packages may say anything."""
+    kinds = list(BUILT_IN.values())
+    schema = _prepared(models_json_schema([(kind, "validation") for kind in kinds], by_alias=True)[1])
+    for kind in kinds:
+        definition = schema["$defs"][kind.__name__]
+        definition["properties"]["$schema"] = {"type": "string"}
+    other = {"type": {"type": "string", "not": {"enum": list(BUILT_IN)}}, "description": {"type": "string"}}
+    references = [{"$ref": f"#/$defs/{kind.__name__}"} for kind in kinds]
+    schema["oneOf"] = [*references, {"type": "object", "required": ["type"], "properties": other}]
+    return _finished(schema, "Source of legacy rows (legacy_sync)")
 
 
 def environment_schema() -> Schema:
@@ -49,10 +77,15 @@ def environment_schema() -> Schema:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Write `mapping.json` and `environment.json` into the folder; returns the files."""
+    """Write one file per kind of configuration file into the folder; returns them."""
     folder.mkdir(parents=True, exist_ok=True)
+    schemas = {
+        "mapping.json": mapping_schema(),
+        "source.json": source_schema(),
+        "environment.json": environment_schema(),
+    }
     files = []
-    for name, schema in (("mapping.json", mapping_schema()), ("environment.json", environment_schema())):
+    for name, schema in schemas.items():
         file = folder / name
         file.write_text(json.dumps(schema, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         files.append(file)
@@ -73,7 +106,7 @@ def _prepared(schema: Schema) -> Schema:
 
 
 def _property(name: str, node: Schema) -> Schema:
-    if name == "cast":
+    if name in ("cast", "key_cast"):
         node = _cast(node)
     if name == "lookback":
         node["default"] = "1d"
@@ -87,10 +120,14 @@ def _cast(node: Schema) -> Schema:
     """`cast: date`, `cast: {type: date}` or a list of both."""
     casts: Schema = {"oneOf": node["items"]["oneOf"]}
     names = list(node["items"]["discriminator"]["mapping"])
-    plain = [name for name in names if name not in ("json_pick", "split_last")]
+    plain = [name for name in names if name not in _CASTS_WITH_WORDS]
     step: Schema = {"anyOf": [{"enum": plain}, casts]}
     description = node.get("description", "conversion, or a chain of them")
     return {"description": description, "anyOf": [*step["anyOf"], {"type": "array", "items": step}]}
+
+
+def _required(words: Sequence[str]) -> list[Schema]:
+    return [{"required": [word]} for word in words]
 
 
 def _or_variable(node: Schema) -> Schema:
@@ -113,7 +150,8 @@ def _make_partial(definition: Schema) -> None:
 def _finished(schema: Schema, title: str) -> Schema:
     schema = deepcopy(schema)
     _strip(schema)
-    schema["properties"]["$schema"] = {"type": "string"}
+    if "properties" in schema:
+        schema["properties"]["$schema"] = {"type": "string"}
     return {"$schema": _DIALECT, "title": title, **schema}
 
 

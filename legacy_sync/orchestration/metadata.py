@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import dagster as dg
 
 from legacy_sync.erp.catalog import ErpTable
-from legacy_sync.mapping.model import FieldMapping
+from legacy_sync.mapping.model import FieldMapping, Found
 from legacy_sync.mapping.model import Mapping as EntityMapping
 from legacy_sync.settings import Settings
 from legacy_sync.sync.report import Counts, FetchSummary, ParkedSample, RunReport
@@ -145,7 +145,10 @@ def _origin(field: FieldMapping) -> str:
     if field.value is not None:
         return f"always {field.value}"
     if field.reference:
-        ways = [f"{m.from_ or m.from_column} = {m.column}" for m in field.reference.match]
+        ways = [
+            " and ".join(f"{_said(found)} = {path}" for path, found in match.values.items())
+            for match in field.reference.match
+        ]
         return f"the {field.reference.to} with {' or '.join(ways)}; missing: {field.reference.if_missing}"
     return f"from {' or '.join(field.attributes)}"
 
@@ -154,8 +157,15 @@ def _lineage(field: FieldMapping, legacy: dg.AssetKey, parents: Mapping[str, dg.
     found = [dg.TableColumnDep(asset_key=legacy, column_name=name) for name in field.attributes]
     if field.reference and field.reference.to in parents:
         parent = parents[field.reference.to]
-        found += [dg.TableColumnDep(asset_key=parent, column_name=m.column) for m in field.reference.match]
+        columns = [path for match in field.reference.match if not match.key for path in match.values]
+        plain = dict.fromkeys(column for column in columns if "." not in column)
+        found += [dg.TableColumnDep(asset_key=parent, column_name=column) for column in plain]
     return found
+
+
+def _said(found: Found) -> str:
+    """What a reference is found by, in a few words."""
+    return found.from_column or " or ".join(found.attributes) or f"{found.value}"
 
 
 def _without_user(url: str) -> str:

@@ -18,7 +18,8 @@ def monthly_salary(inputs: Inputs, _options: Options) -> Cells:
     gross, given, annual = (_known(numbers(inputs[name])) for name in ("gross", "given", "annual"))
     twelfth = pc.divide(annual.values, pa.scalar(Decimal(12)).cast(pa.decimal256(2, 0)))
     month = pc.coalesce(gross.values, given.values, pc.round(twelfth, _PLACES, "towards_zero").cast(DECIMAL))
-    return combined(pc.round(month, 2, "towards_zero"), gross, given, annual)
+    absent = combined(month, gross, given, annual).absent
+    return Cells(pc.round(month, 2, "towards_zero"), absent=absent)  # one bad number does not spoil the others
 
 
 def _known(cells: Cells) -> Cells:

@@ -14,7 +14,9 @@ from legacy_sync.erp.staging import encode
 from legacy_sync.ledger.quarantine import Parked
 from legacy_sync.sync.casts import cast_dates
 from legacy_sync.sync.cells import Cells
-from legacy_sync.sync.transform import Transform, raw_row
+from legacy_sync.sync.shaping import shape
+from legacy_sync.sync.transform import Transform
+from legacy_sync.sync.values import raw_row
 
 _ROWS = 50_000
 _ROWS_PER_SOURCE = 1 << 32
@@ -43,6 +45,8 @@ class Chunk:
     kept: set[str] = field(default_factory=set)
     notes: dict[str, int] = field(default_factory=dict)
     violations: dict[str, int] = field(default_factory=dict)
+    ignored: int = 0
+    """records of the table that the mapping does not mean"""
     newest_cursor: date | None = None
     empty: frozenset[str] | None = None
     """columns whose attribute is null in all rows of the chunk"""
@@ -63,16 +67,29 @@ def chunks_of(transform: Transform, sources: list[Batches]) -> Iterator[Chunk]:
     for number, source in enumerate(sources):
         row = number * _ROWS_PER_SOURCE
         for batch in source.read():
-            _add(transform, chunk, batch, row)
-            row += batch.num_rows
+            row += _add(transform, chunk, batch, row)
             if chunk.rows >= _ROWS:
                 yield chunk
                 chunk = Chunk(chunk.fetched)
-    if chunk.rows:
+    if chunk.rows or chunk.parked or chunk.ignored:
         yield chunk
 
 
-def _add(transform: Transform, chunk: Chunk, batch: pa.RecordBatch, first_row: int) -> None:
+def _add(transform: Transform, chunk: Chunk, landed: pa.RecordBatch, first_row: int) -> int:
+    """Converts a landed batch into rows of the chunk; returns how many there are, usable or not."""
+    shaped = shape(transform.mapping.source, landed)
+    fetched = chunk.fetched_of(first_row)
+    chunk.ignored += shaped.ignored
+    for record, reason, sentence in shaped.unreadable:
+        chunk.parked.append(Parked(_key_of(transform, record), reason, None, None, sentence, record, fetched))
+    _note_cursor(transform, chunk, landed)
+    rows: int = shaped.batch.num_rows
+    if rows:
+        _convert(transform, chunk, shaped.batch, first_row)
+    return rows
+
+
+def _convert(transform: Transform, chunk: Chunk, batch: pa.RecordBatch, first_row: int) -> None:
     result = transform.apply(batch, first_row)
     chunk.encoded.append(encode(result.staged))
     chunk.batches.append((first_row, batch))
@@ -86,7 +103,16 @@ def _add(transform: Transform, chunk: Chunk, batch: pa.RecordBatch, first_row: i
     for p in result.parked:
         raw = raw_row(batch, p.position)
         chunk.parked.append(Parked(p.legacy_key, p.reason, p.column, p.value, p.message, raw, fetched))
+
+
+def _note_cursor(transform: Transform, chunk: Chunk, landed: pa.RecordBatch) -> None:
     cursor = transform.mapping.source.cursor
-    if cursor and (index := batch.schema.get_field_index(cursor)) >= 0:
-        newest = pc.max(cast_dates(Cells(batch.column(index))).values).as_py()
+    if cursor and (index := landed.schema.get_field_index(cursor)) >= 0:
+        newest = pc.max(cast_dates(Cells(landed.column(index))).values).as_py()
         chunk.newest_cursor = max(filter(None, (chunk.newest_cursor, newest)), default=None)
+
+
+def _key_of(transform: Transform, record: dict[str, Any]) -> str:
+    """A name for a record whose own key cannot be known."""
+    parts = [str(record[name]) for name in (*transform.mapping.source.key, "__KEY") if record.get(name) is not None]
+    return "|".join(parts) or "(no key)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import partial
@@ -14,16 +15,17 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp import apply, plan, sweep
-from legacy_sync.erp.catalog import ErpTable
+from legacy_sync.erp import apply, parents, plan, refresh, staging, sweep
+from legacy_sync.erp.late_values import fill_late_values
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
-from legacy_sync.erp.staging import STAGE, copy_batch, create_stage, drop_superseded, forget_parked
-from legacy_sync.errors import GuardTripped
-from legacy_sync.ledger import conflicts, quarantine, runs
-from legacy_sync.mapping.model import Mapping, NumberRangePartitions
+from legacy_sync.ledger import conflicts, quarantine, runs, units
+from legacy_sync.ledger.other_keys import remember_other_keys
+from legacy_sync.mapping.model import NumberRangePartitions
 from legacy_sync.sources.landing import LandedFetch, Landing
+from legacy_sync.sync.bound import Bound
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
+from legacy_sync.sync.guards import column_emptied, too_many_missing, too_many_parked
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, ParkedSample, RunReport
 from legacy_sync.sync.transform import Transform
@@ -32,6 +34,7 @@ _PARKED_AT_LEAST = 20
 _EMPTIED_AT_LEAST = 10
 _EMPTIED_ALL_OF = 3
 _SAMPLE = 50
+_UNIQUE_KEY = ("__KEY",)
 
 
 @dataclass
@@ -58,9 +61,7 @@ class Loader:
         self,
         connection: psycopg.Connection,
         landing: Landing,
-        mapping: Mapping,
-        table: ErpTable,
-        entity_id: int,
+        bound: Bound,
         run_id: int,
         *,
         is_plan: bool = False,
@@ -70,14 +71,26 @@ class Loader:
         self.accepts = accepts
         self.connection = connection
         self.landing = landing
-        self.mapping = mapping
-        self.table = table
-        self.entity_id = entity_id
+        self.bound = bound
+        self.mapping = bound.mapping
+        self.entity_id = bound.entity_id
         self.run_id = run_id
-        self.transform = Transform(mapping, table)
-        self.report = RunReport(mapping.entity, run_id=run_id)
+        self.transform = Transform(bound.mapping, bound.table, bound.related)
+        self.report = RunReport(bound.mapping.entity, run_id=run_id)
         self.waiting: dict[str, ParkedSample] = {}
         """rows parked by this run and not loaded by it since"""
+        self.incomplete: set[str] = set()
+        """documents of the mapping's unit that wait as a whole"""
+
+    def state(self) -> tuple[RunReport, dict[str, ParkedSample]]:
+        """What was reported so far, to be given to `go_back` when a transaction is rolled back."""
+        return deepcopy(self.report), dict(self.waiting)
+
+    def go_back(self, state: tuple[RunReport, dict[str, ParkedSample]]) -> None:
+        """Forgets what was reported since; the report stays the same object."""
+        report, waiting = state
+        vars(self.report).update(vars(deepcopy(report)))
+        self.waiting = dict(waiting)
 
     def load(self, slice_: Slice, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
         """Brings one slice into the ERP."""
@@ -123,38 +136,52 @@ class Loader:
 
     def _load_chunk(self, slice_: Slice, chunk: Chunk) -> Counts:
         began = time.monotonic()
-        self._stage(chunk)
+        self._stage(slice_, chunk)
         began = self._spend("stage", began)
-        shape = self._shape(chunk.kept)
+        shape = self.bound.shape(self.connection, chunk.kept)
         older = plan.drop_older(self.connection, shape, chunk.fetched)
         self._refuse_emptied_columns(shape, chunk)
-        links = resolve_references(self.connection, shape)
+        links = resolve_references(self.connection, shape, self.run_id)
         if not slice_.replays:
             _add_links(self.report.links, links)
+        fill_late_values(self.connection, shape)
         decided = self._plan(shape)
         began = self._spend("plan", began)
         decided = self._write_rows(shape, chunk.fetched, decided)
-        forget_parked(self.connection, STAGE)
-        backfilled = apply.backfill_parents(self.connection, shape, self.run_id)
-        found = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
-        replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
+        staging.forget_parked(self.connection, staging.STAGE)
+        counts = self._write_around(shape, decided)
+        counts.conflicts = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
+        counts.replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
         waiting_before = len(self.waiting)
         self._park(slice_.partition, chunk)
-        usable, updated, kept = self._numbers()
-        new, adopted = decided.get("new", 0), decided.get("adopt", 0)
+        usable, counts.updated, counts.kept = self._numbers()
+        counts.inserted, counts.adopted = decided.get("new", 0), decided.get("adopt", 0)
+        written = counts.inserted + counts.updated + counts.adopted
+        counts.unchanged = 0 if slice_.replays else usable + older - written
+        counts.parked = len(self.waiting) - waiting_before
+        counts.ignored = chunk.ignored
+        counts.created = sum(numbers.get("created", 0) for numbers in links.values())
         self._sum_up(chunk)
         self._spend("apply", began)
-        return Counts(
-            inserted=new,
-            updated=updated,
-            adopted=adopted,
-            unchanged=0 if slice_.replays else usable + older - new - updated - adopted,
-            conflicts=found,
-            parked=len(self.waiting) - waiting_before,
-            replayed=replayed,
-            backfilled=backfilled,
-            kept=kept,
-        )
+        return counts
+
+    def _write_around(self, shape: Shape, decided: dict[str, int]) -> Counts:
+        """What follows from the written rows in other tables and in the ledger."""
+        counts = Counts()
+        if self.mapping.source.other_keys:
+            remember_other_keys(self.connection, self.entity_id, self.mapping.source.other_keys)
+        counts.backfilled = parents.backfill_parents(self.connection, shape, self.run_id)
+        if not decided:
+            return counts
+        counts.derived = parents.derive_parents(self.connection, shape, self.run_id)
+        if self.bound.dependents:
+            refresh.note_touched(self.connection, shape)
+        for dependent in self.bound.dependents:
+            there = dependent.shape(self.connection)
+            counts.derived += refresh.refresh_compositions(self.connection, shape, there, self.run_id)
+        if self.mapping.unit:
+            units.note_loaded(self.connection)
+        return counts
 
     def _refuse_emptied_columns(self, shape: Shape, chunk: Chunk) -> None:
         """Raises GuardTripped when an attribute that had values is null in every row: a right was taken away."""
@@ -162,17 +189,32 @@ class Loader:
         for column, (changed, bound) in emptied.items():
             is_all = changed == bound >= _EMPTIED_ALL_OF
             if not self.accepts and (is_all or (changed >= _EMPTIED_AT_LEAST and changed > bound / 2)):
-                raise _column_emptied(self.mapping, column, chunk.rows, changed)
+                raise column_emptied(self.mapping, column, chunk.rows, changed)
 
-    def _stage(self, chunk: Chunk) -> None:
+    def _stage(self, slice_: Slice, chunk: Chunk) -> None:
         columns = self.transform.staged_columns
-        create_stage(self.connection, columns)
+        staging.create_stage(self.connection, columns)
         for part in chunk.encoded:
-            copy_batch(self.connection, [c.name for c in columns if c.copied], part)
+            staging.copy_batch(self.connection, [c.name for c in columns if c.copied], part)
         if len(chunk.fetched) > 1:
-            drop_superseded(self.connection)
+            staging.drop_superseded(self.connection)
             self._settle_parked(chunk)
+        if not slice_.replays and self.mapping.source.key != _UNIQUE_KEY:
+            self._settle_doubles()
+        if self.mapping.unit and self.incomplete:
+            staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key)
         self.connection.execute("analyze ls_stage (_row, _key)")
+
+    def _settle_doubles(self) -> None:
+        """Of several records with one key one counts, as declared; 4D's own keys are never double."""
+        policy = self.mapping.source.duplicates
+        if policy == "park":
+            staging.park_doubles(self.connection, self.entity_id, self.run_id)
+            return
+        if policy == "first_wins":
+            staging.drop_known(self.connection, self.entity_id, self.run_id)
+        if staging.has_doubles(self.connection):
+            staging.drop_superseded(self.connection, keep="oldest" if policy == "first_wins" else "newest")
 
     def _settle_parked(self, chunk: Chunk) -> None:
         """Of a refused and a usable copy of one record the newer one counts."""
@@ -268,7 +310,7 @@ class Loader:
         if self.is_plan or self.accepts or not counts.read:
             return
         if counts.parked >= _PARKED_AT_LEAST and counts.parked > self.mapping.max_parked_share * counts.read:
-            raise _too_many_parked(self.mapping, counts, self.waiting)
+            raise too_many_parked(self.mapping, counts, self.waiting)
 
     # --- records that are gone -------------------------------------------------------------------
 
@@ -281,9 +323,9 @@ class Loader:
         with self.connection.transaction():
             missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
             if missing > max(1, int(bound * deletes.max_share)) and not self.accepts:
-                raise _too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
+                raise too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
             if missing and deletes.policy == "set":
-                shape = self._shape(set())
+                shape = self.bound.shape(self.connection)
                 self.report.counts.deleted += sweep.mark_missing_rows(self.connection, shape, self.run_id)
             sweep.note_missing(self.connection, self.entity_id, self.run_id)
         if missing:
@@ -320,10 +362,6 @@ class Loader:
         runs.move_watermark(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)
 
-    def _shape(self, kept: set[str]) -> Shape:
-        current, sets = runs.column_sets(self.connection, self.entity_id, self.mapping.columns)
-        return Shape(self.mapping, self.table, self.entity_id, current, sets, frozenset(kept))
-
     def _spend(self, stage: str, began: float) -> float:
         now = time.monotonic()
         self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + now - began
@@ -347,34 +385,3 @@ def _add_links(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]
         mine = total.setdefault(column, {})
         for name, rows in numbers.items():
             mine[name] = mine.get(name, 0) + rows
-
-
-def _column_emptied(mapping: Mapping, column: str, rows: int, changed: int) -> GuardTripped:
-    attributes = " and ".join(mapping.fields[column].attributes)
-    return GuardTripped(
-        f"{attributes} is null in all {rows:,} rows read, which would empty {column} in {changed:,} rows of the ERP",
-        where=f"load of {mapping.entity}; nothing was written",
-        next_step=f"give the API user the right to read {attributes} of {mapping.source.table} in 4D;"
-        " if the values are really gone, run once with --accept-shrink",
-    )
-
-
-def _too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[str]) -> GuardTripped:
-    return GuardTripped(
-        f"{missing:,} of {bound:,} known records are gone from the legacy table, for example {', '.join(sample)}",
-        where=f"load of {mapping.entity}; its rows were loaded, none was marked as deleted",
-        next_step=f"look at the table {mapping.source.table} in 4D; if this is right, run once with"
-        f" --full --accept-shrink, or raise deletes.max_share (now {mapping.deletes.max_share}) in the mapping",
-    )
-
-
-def _too_many_parked(mapping: Mapping, counts: Counts, waiting: dict[str, ParkedSample]) -> GuardTripped:
-    reasons = sorted({p.reason for p in waiting.values()})
-    example = next(iter(waiting.values())).message
-    return GuardTripped(
-        f"{counts.parked} of {counts.read} rows cannot be used ({', '.join(reasons)}), for example {example}",
-        where=f"load of {mapping.entity}; nothing was written",
-        next_step=f"look at the mapping and at the legacy table {mapping.source.table};"
-        f" if this is right, run once with --accept-shrink, or raise max_parked_share"
-        f" (now {mapping.max_parked_share}) in the mapping",
-    )

@@ -40,6 +40,12 @@ class Counts:
     """blank columns of parents filled from children"""
     kept: int = 0
     """rows whose ERP edits were kept"""
+    ignored: int = 0
+    """records of the legacy table that the mapping does not mean"""
+    created: int = 0
+    """rows made in other tables for references that found none"""
+    derived: int = 0
+    """rows of other tables with a value that follows from the loaded ones"""
 
     def add(self, other: Counts) -> None:
         """Sum up slices."""

@@ -7,21 +7,32 @@ beside it with the reason; they never stop the others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from legacy_sync.erp.catalog import Column, ErpTable
-from legacy_sync.erp.staging import KEY, MODIFIED, ROW, StagedColumn, keep_column, keep_columns, lookup_column
-from legacy_sync.mapping.model import FieldMapping, Mapping, Rule, TimestampCast
+from legacy_sync.erp.related import Related
+from legacy_sync.erp.staging import (
+    KEY,
+    MODIFIED,
+    ROW,
+    UNIT,
+    StagedColumn,
+    create_column,
+    keep_column,
+    keep_columns,
+    lookup_column,
+    other_key_column,
+)
+from legacy_sync.mapping.model import DecimalCast, FieldMapping, Found, Mapping, Reference, Rule, TimestampCast
 from legacy_sync.mapping.preflight import default_cast
-from legacy_sync.sources.base import ABSENT, is_json_text
-from legacy_sync.sync.casts import apply_casts, run_chain, scalar_text, to_text
-from legacy_sync.sync.cells import Cells, map_unique
+from legacy_sync.sync.casts import apply_casts, run_chain, to_text
+from legacy_sync.sync.cells import Cells
+from legacy_sync.sync.shaping import shape
+from legacy_sync.sync.values import ANY_TEXT, Records, filled_with, with_affixes
 
 KEY_SEPARATOR = "|"
 
@@ -52,13 +63,26 @@ class Transformed:
     """columns whose attribute was delivered and is null in every row"""
 
 
-class Transform:
-    """A mapping bound to the ERP table it fills; `apply` converts batch after batch."""
+@dataclass(frozen=True)
+class _Lookup:
+    """A staged value that a reference is found by, or that a created row gets; `column` is the one it must fit."""
 
-    def __init__(self, mapping: Mapping, table: ErpTable) -> None:
+    name: str
+    found: Found
+    column: Column
+    is_single: bool
+    """alone a blank text means nothing, together with others it is a value"""
+
+
+class Transform:
+    """A mapping bound to the ERP table it fills and to those it refers to; `apply` converts batch after batch."""
+
+    def __init__(self, mapping: Mapping, table: ErpTable, related: Related | None = None) -> None:
         self.mapping = mapping
         self.table = table
+        self.related = related or Related({table.name: table})
         self.needs_modified = any(mapping.policy_of(c) == "newest_wins" for c in mapping.columns)
+        self.lookups = {name: list(self._lookups(name, r)) for name, r in _references(mapping)}
 
     @property
     def staged_columns(self) -> list[StagedColumn]:
@@ -66,10 +90,13 @@ class Transform:
         columns = [StagedColumn(ROW, "bigint"), StagedColumn(KEY, "text")]
         if self.needs_modified:
             columns.append(StagedColumn(MODIFIED, "timestamptz"))
+        if self.mapping.unit:
+            columns.append(StagedColumn(UNIT, "text"))
+        columns += [StagedColumn(other_key_column(n), "text") for n in range(len(self.mapping.source.other_keys))]
         columns += [StagedColumn(name, "bigint") for name in keep_columns(len(self.mapping.columns))]
         for name, rule in self.mapping.fields.items():
             columns.append(StagedColumn(name, _staging_type(self.table.columns[name]), rule.reference is None))
-            columns += [StagedColumn(n, "text") for n, _ in self._lookups(name)]
+            columns += [StagedColumn(x.name, _staging_type(x.column)) for x in self.lookups.get(name, ())]
         return columns
 
     def apply(self, batch: pa.RecordBatch, first_row: int) -> Transformed:
@@ -77,11 +104,13 @@ class Transform:
         work = _Batch(batch)
         keys = self._keys(work)
         columns: dict[str, pa.Array] = {ROW: pa.array(range(first_row, first_row + work.rows), pa.int64()), KEY: keys}
-        if self.needs_modified:
-            columns[MODIFIED] = self._modified(work)
+        columns |= self._side_columns(work)
         keep: dict[str, pa.Array] = {}
         for name, rule in self.mapping.fields.items():
-            self._convert(work, name, rule, columns, keep)
+            if rule.reference:
+                keep[name] = self._stage_lookups(work, name, columns)
+            else:
+                self._convert(work, name, rule, columns, keep)
         keep = {name: mask for name, mask in keep.items() if mask is not None and pc.any(mask).as_py()}
         for condition in self.mapping.rules:
             work.check_rule(condition, columns[condition.column])
@@ -90,7 +119,7 @@ class Transform:
 
     def keys(self, batch: pa.RecordBatch) -> list[str]:
         """The legacy keys of a landed batch; records without one are left out."""
-        return [key for key in self._joined_key(_Batch(batch)).to_pylist() if key]
+        return [key for key in self._joined_key(_Batch(shape(self.mapping.source, batch).batch)).to_pylist() if key]
 
     def _keys(self, work: _Batch) -> pa.Array:
         keys = self._joined_key(work)
@@ -100,8 +129,23 @@ class Transform:
         return keys
 
     def _joined_key(self, work: _Batch) -> pa.Array:
-        parts = [pc.utf8_trim_whitespace(to_text(work.attribute(name).values)) for name in self.mapping.source.key]
+        cast = self.mapping.source.key_cast
+        parts = []
+        for name in self.mapping.source.key:
+            cells = run_chain(Cells(work.text(name)), cast, ANY_TEXT)
+            parts.append(pc.utf8_trim_whitespace(to_text(cells.values)))
         return parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, KEY_SEPARATOR)
+
+    def _side_columns(self, work: _Batch) -> dict[str, pa.Array]:
+        """What is staged beside the mapped columns."""
+        columns: dict[str, pa.Array] = {}
+        if self.needs_modified:
+            columns[MODIFIED] = self._modified(work)
+        if self.mapping.unit:
+            columns[UNIT] = pc.utf8_trim_whitespace(work.text(self.mapping.unit.key))
+        for n, name in enumerate(self.mapping.source.other_keys):
+            columns[other_key_column(n)] = _null_if_blank(work.text(name))
+        return columns
 
     def _modified(self, work: _Batch) -> pa.Array:
         cells = work.attribute(self.mapping.conflicts.legacy_modified)
@@ -111,22 +155,26 @@ class Transform:
         self, work: _Batch, name: str, rule: FieldMapping, columns: dict[str, pa.Array], keep: dict[str, pa.Array]
     ) -> None:
         column = self.table.columns[name]
-        if rule.reference:
-            keep[name] = self._stage_lookups(work, name, columns)
+        is_late = bool(rule.compose or rule.erp_rule)  # its value is known only in the database
+        if not rule.origins:
+            columns[name] = pa.nulls(work.rows, pa.string())
             return
         cells, original = self._read(work, name, rule, column)
         work.collect_notes(name, cells.notes)
         refused = pc.is_valid(cells.refused) if cells.refused is not None else None
-        kept = cells.absent
+        kept = None if is_late else cells.absent
         if refused is not None and rule.if_invalid == "park":
             work.park_refused(cells, name, original)
         elif refused is not None:
             work.collect_notes(name, {"invalid value replaced": _count(refused)})
             kept = _either(kept, refused) if rule.if_invalid == "keep" else kept
+        if is_late:
+            columns[name] = cells.values
+            return
         null = pc.is_null(cells.values)
         if rule.if_null == "keep":
             kept = _either(kept, null)
-        values = _fill(cells.values, rule.default)
+        values = filled_with(cells.values, rule.default)
         if rule.required:
             blank = pc.or_(pc.is_null(values), pc.equal(pc.fill_null(to_text(values), ""), ""))
             work.park(blank, "required", name, original, "is required and missing")
@@ -139,31 +187,48 @@ class Transform:
     def _read(self, work: _Batch, name: str, rule: FieldMapping, column: Column) -> tuple[Cells, pa.Array | None]:
         """The cast values of one field and the texts they came from."""
         steps = rule.cast or (default_cast(column),)
-        if rule.value is not None:
-            return apply_casts(Cells(pa.array([rule.value] * work.rows)), steps, column), None
-        if rule.first_of:
-            cells = _first_filled([run_chain(work.spelled(p.from_), p.cast, column) for p in rule.first_of])
-        else:
-            cells = work.spelled(rule.from_)
-        original = cells.values
-        if work.rows and cells.absent is None and original.null_count == work.rows:
+        cells = work.origin(rule, column)
+        original = None if rule.value is not None else cells.values
+        if (
+            work.rows
+            and cells.absent is None
+            and (rule.from_ or rule.first_of)
+            and cells.values.null_count == work.rows
+        ):
             work.empty.add(name)
+        if rule.prefix or rule.suffix:
+            return apply_casts(with_affixes(run_chain(cells, steps, column), rule), (), column), original
         return apply_casts(cells, steps, column), original
 
     def _stage_lookups(self, work: _Batch, name: str, columns: dict[str, pa.Array]) -> pa.Array | None:
-        absent: pa.Array | None = None
-        for number, (staged, attribute) in enumerate(self._lookups(name)):
-            cells = work.attribute(attribute)
-            text = pc.utf8_trim_whitespace(to_text(cells.values))
-            columns[staged] = pc.if_else(pc.equal(text, ""), pa.scalar(None, pa.string()), text)
-            mask = cells.absent if cells.absent is not None else pa.array([False] * work.rows)
-            absent = mask if number == 0 else pc.and_(absent, mask)
-        return absent if absent is not None and pc.any(absent).as_py() else None
+        """Stages what the reference is found by; returns where nothing of that was delivered."""
+        absent: pa.Array | None = pa.repeat(pa.scalar(True), work.rows)
+        is_said = False
+        for lookup in self.lookups[name]:
+            cells = apply_casts(work.value(lookup.found, lookup.column), (), lookup.column)
+            if cells.refused is not None:
+                work.collect_notes(name, {"value cannot be looked up": _count(pc.is_valid(cells.refused))})
+            values = cells.values
+            if lookup.is_single and pa.types.is_string(values.type):
+                values = _null_if_blank(values)
+            columns[lookup.name] = values
+            if lookup.found.attributes and absent is not None:
+                is_said = True
+                absent = None if cells.absent is None else pc.and_(absent, cells.absent)
+        return absent if is_said and absent is not None and pc.any(absent).as_py() else None
 
-    def _lookups(self, name: str) -> list[tuple[str, str]]:
-        reference = self.mapping.fields[name].reference
-        matches = reference.match if reference else ()
-        return [(lookup_column(name, n), m.from_) for n, m in enumerate(matches) if m.from_]
+    def _lookups(self, name: str, reference: Reference) -> Iterator[_Lookup]:
+        for n, match in enumerate(reference.match):
+            for i, (path, found) in enumerate(match.values.items()):
+                if not found.from_column:
+                    column = ANY_TEXT if match.key or match.compare != "equal" else self._column(reference.to, path)
+                    yield _Lookup(lookup_column(name, n, i), found, column, is_single=not match.columns)
+        for i, (path, found) in enumerate(reference.create.values.items() if reference.create else ()):
+            if not found.from_column:
+                yield _Lookup(create_column(name, i), found, self._column(reference.to, path), is_single=False)
+
+    def _column(self, table: str, path: str) -> Column:
+        return self.related.column(table, path) or ANY_TEXT
 
     def _masks(self, keep: dict[str, pa.Array], rows: int) -> dict[str, pa.Array]:
         masks: dict[str, pa.Array] = {}
@@ -187,51 +252,16 @@ class Transform:
         return Transformed(staged, list(work.parked.values()), work.notes, work.violations, kept, empty)
 
 
-class _Batch:
+class _Batch(Records):
     """One landed batch while it is being converted, with the rows that dropped out so far."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        self.batch = batch
-        self.rows = batch.num_rows
+        super().__init__(batch)
         self.keys: pa.Array = pa.nulls(self.rows, pa.string())
         self.parked: dict[int, ParkedRow] = {}
         self.notes: dict[str, int] = {}
         self.empty: set[str] = set()
         self.violations: dict[str, int] = {}
-
-    def attribute(self, name: str) -> Cells:
-        """One attribute as delivered; mixed columns become texts."""
-        index = self.batch.schema.get_field_index(name)
-        if index < 0:
-            return Cells(pa.nulls(self.rows, pa.string()), absent=pa.repeat(pa.scalar(True), self.rows))
-        cells = Cells(self.batch.column(index), absent=self._absent(name))
-        if is_json_text(self.batch.schema.field(index)):
-            return map_unique(cells, _plain_text, pa.string())
-        return cells
-
-    def spelled(self, names: Sequence[str]) -> Cells:
-        """The attribute under the first of several spellings that the record carries."""
-        cells = self.attribute(names[0])
-        for name in names[1:]:
-            if cells.absent is None or not pc.any(cells.absent).as_py():
-                break
-            other = self.attribute(name)
-            values, others = cells.values, other.values
-            if values.type != others.type:
-                values, others = to_text(values), to_text(others)
-            absent = pc.and_(cells.absent, other.absent) if other.absent is not None else None
-            cells = Cells(pc.if_else(cells.absent, others, values), absent=absent)
-        return cells
-
-    def _absent(self, name: str) -> pa.Array | None:
-        index = self.batch.schema.get_field_index(ABSENT)
-        if index < 0 or self.batch.column(index).null_count == self.rows:
-            return None
-        encoded = pc.dictionary_encode(self.batch.column(index))
-        hits = [name in (names or "").split("\n") for names in encoded.dictionary.to_pylist()]
-        if not any(hits):
-            return None
-        return pc.fill_null(pa.array(hits, pa.bool_()).take(encoded.indices), False)
 
     def park(self, where: pa.Array, reason: str, column: str, original: pa.Array | None, sentence: str) -> None:
         """Sets rows aside; the first reason found for a row is the one that counts."""
@@ -251,7 +281,7 @@ class _Batch:
 
     def check_rule(self, rule: Rule, values: pa.Array) -> None:
         """Counts and, if the rule says so, parks the rows whose value breaks it. Null never does."""
-        broken = pc.fill_null(_breaks(rule, values), False)
+        broken = pc.fill_null(_breaks(rule, values, self.text(rule.equals) if rule.equals else None), False)
         self.violations[rule.name] = _count(broken)
         if rule.severity == "park":
             self.park(broken, "rule", rule.column, to_text(values), f'breaks the rule "{rule.name}"')
@@ -267,45 +297,7 @@ class _Batch:
         return key if key else f"(no key, row {position})"
 
 
-def raw_row(batch: pa.RecordBatch, position: int) -> dict[str, Any]:
-    """One record as the source delivered it, without the attributes it did not carry."""
-    row = batch.slice(position, 1).to_pylist()[0]
-    absent = set((row.pop(ABSENT, None) or "").split("\n"))
-    for field_ in batch.schema:
-        if is_json_text(field_) and row.get(field_.name) is not None:
-            row[field_.name] = orjson.loads(row[field_.name])
-    return {name: value for name, value in row.items() if name not in absent}
-
-
-def _plain_text(text: str) -> str | None:
-    return scalar_text(orjson.loads(text))
-
-
-def _first_filled(parts: Iterable[Cells]) -> Cells:
-    cells: Cells | None = None
-    for part in parts:
-        part = part.with_values(to_text(part.values))
-        if cells is None:
-            cells = part
-            continue
-        blank = pc.equal(pc.fill_null(pc.utf8_trim_whitespace(cells.values), ""), "")
-        both = None if cells.absent is None or part.absent is None else pc.and_(cells.absent, part.absent)
-        cells = Cells(pc.if_else(blank, part.values, cells.values), absent=both)
-    assert cells is not None  # the model demands at least one part
-    return cells
-
-
-def _fill(values: pa.Array, default: Any) -> pa.Array:
-    if default is None or values.null_count == 0:
-        return values
-    if pa.types.is_null(values.type):
-        return pa.array([default] * len(values))
-    if pa.types.is_string(values.type):
-        return pc.fill_null(values, str(default))
-    return pc.fill_null(values, pa.scalar(default).cast(values.type))
-
-
-def _breaks(rule: Rule, values: pa.Array) -> pa.Array:
+def _breaks(rule: Rule, values: pa.Array, other: pa.Array | None) -> pa.Array:
     broken = pa.array([False] * len(values))
     if rule.matches is not None:
         fits = pc.match_substring_regex(to_text(values), f"^(?:{rule.matches})$")
@@ -317,7 +309,26 @@ def _breaks(rule: Rule, values: pa.Array) -> pa.Array:
         broken = pc.or_(broken, pc.fill_null(pc.less(values.cast(pa.float64()), rule.min), False))
     if rule.max is not None:
         broken = pc.or_(broken, pc.fill_null(pc.greater(values.cast(pa.float64()), rule.max), False))
+    if other is not None:
+        broken = pc.or_(broken, pc.fill_null(_differs(values, other, rule.tolerance), False))
     return broken
+
+
+def _differs(values: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
+    """Where two columns of numbers are further apart than allowed; what is no number differs from nothing."""
+    expected = run_chain(Cells(other), (DecimalCast(decimal_comma=True),), _ANY_NUMBER).values.cast(pa.float64())
+    return pc.greater(pc.abs(pc.subtract(to_text(values).cast(pa.float64()), expected)), tolerance + 1e-9)
+
+
+def _references(mapping: Mapping) -> Iterator[tuple[str, Reference]]:
+    for name, rule in mapping.fields.items():
+        if rule.reference:
+            yield name, rule.reference
+
+
+def _null_if_blank(texts: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(texts)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
 def _message(column: str, value: str | None, sentence: str) -> str:
@@ -351,4 +362,5 @@ def _staging_type(column: Column) -> str:
     return "text" if column.type in ("varchar", "bpchar") else column.full_type
 
 
+_ANY_NUMBER = Column("", "numeric", "numeric", True, False, False, None, None, None)
 _ANY_TIMESTAMP = Column("", "timestamptz", "timestamp with time zone", True, False, False, None, None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,31 +11,41 @@ import psycopg
 
 from legacy_sync.erp.catalog import ErpTable, find_table, list_tables
 from legacy_sync.erp.database import connect, translated
-from legacy_sync.errors import ErpRefused, SchemaDrift
+from legacy_sync.errors import AbortRun, ErpRefused, RetryLater, SchemaDrift
 from legacy_sync.ledger.schema import migrate
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.mapping.preflight import check_mapping
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.settings import Settings, mask_url
-from legacy_sync.sources.base import Source
+from legacy_sync.sources.base import Source, TableInfo
 from legacy_sync.sources.landing import Landing
-from legacy_sync.sources.registry import open_source
+from legacy_sync.sources.registry import landing_folder, open_source
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
 class Workspace:
-    """What every run needs: settings, mappings, the landing, and sources opened once each."""
+    """What every run needs: settings, mappings, the landing of 4D's rows, and sources opened once each."""
 
     settings: Settings
     project: Project
     landing: Landing
     _sources: dict[str, Source] = field(default_factory=dict)
 
-    def source(self, kind: str) -> Source:
-        """The source of that kind, opened when first asked for."""
-        if kind not in self._sources:
-            self._sources[kind] = open_source(kind, self.settings, self.project.source_options.get(kind, {}))
-        return self._sources[kind]
+    def source(self, name: str) -> Source:
+        """The source of that name, opened when first asked for."""
+        if name not in self._sources:
+            self._sources[name] = open_source(self.project.sources[name], self.settings)
+        return self._sources[name]
+
+    def landing_of(self, mapping: Mapping) -> Landing:
+        """Where the rows of a mapping's source lie; each source has a folder of its own."""
+        name = mapping.source.server
+        if name == FOUR_D:
+            return self.landing
+        return self.landing.beside(landing_folder(self.project.sources[name]))
 
     @contextmanager
     def erp(self) -> Iterator[psycopg.Connection]:
@@ -57,14 +68,19 @@ def open_workspace(settings: Settings, project: Project) -> Workspace:
 
 
 def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:
-    """Checks the mappings against both live catalogs; raises SchemaDrift with every problem."""
+    """Checks the mappings against both live catalogs; raises SchemaDrift with every problem.
+
+    A source that cannot be asked raises its own error, unless there are others: they go on, and the run of its
+    own entities will say what is wrong with it.
+    """
     with workspace.erp() as connection:
+        catalogs = _describe(workspace, [mapping.source.server for mapping in mappings])
         problems = [
             problem
             for mapping in mappings
             for problem in check_mapping(
                 mapping,
-                workspace.source(mapping.source.server).describe(),
+                catalogs[mapping.source.server],
                 lambda name: find_table(connection, name),
                 lambda: list_tables(connection),
             )
@@ -74,6 +90,20 @@ def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:
         raise SchemaDrift(
             problems[0].what, where=problems[0].where, next_step=problems[0].next_step + ("\n" + text if text else "")
         )
+
+
+def _describe(workspace: Workspace, names: Sequence[str]) -> dict[str, dict[str, TableInfo] | None]:
+    """The catalog of each source; None for one that cannot be asked while others can. Without 4D nothing goes on."""
+    catalogs: dict[str, dict[str, TableInfo] | None] = {}
+    for name in dict.fromkeys(names):
+        try:
+            catalogs[name] = workspace.source(name).describe()
+        except (AbortRun, RetryLater) as error:
+            if name == FOUR_D or len(set(names)) == 1:
+                raise
+            logger.warning("the source %s was not checked: %s (%s)", name, error.what, error.where)
+            catalogs[name] = None
+    return catalogs
 
 
 def require_table(connection: psycopg.Connection, mapping: Mapping) -> ErpTable:

@@ -16,7 +16,8 @@ from legacy_sync.mapping.model import Mapping
 from legacy_sync.settings import read_settings
 from legacy_sync.sources.base import ABSENT, JSON_TEXT
 from legacy_sync.sources.four_d.wire import to_batch
-from legacy_sync.sync.transform import Transform, Transformed, raw_row
+from legacy_sync.sync.transform import Transform, Transformed
+from legacy_sync.sync.values import raw_row
 
 
 def column(

@@ -1,0 +1,42 @@
+"""Which documents were loaded only in part? Rows that belong together appear and change together, or wait together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psycopg
+
+
+def begin_units(connection: psycopg.Connection) -> None:
+    """Forgets what was loaded; belongs to the beginning of a slice."""
+    connection.execute("create temp table if not exists ls_unit (unit text)")
+    connection.execute("truncate ls_unit")
+
+
+def note_loaded(connection: psycopg.Connection) -> None:
+    """Remembers the units of the staged rows that are new or differ."""
+    connection.execute(
+        "insert into ls_unit select distinct s._unit from ls_plan p join ls_stage s using (_row)"
+        " where s._unit is not null"
+    )
+
+
+def find_incomplete(connection: psycopg.Connection, keys: dict[int, str]) -> set[str]:
+    """Units of which rows were loaded in this slice while others of them are parked.
+
+    `keys` has, by entity, the attribute that names the unit in its raw records.
+    """
+    found: set[str] = set()
+    for entity_id, attribute in keys.items():
+        rows = connection.execute(
+            "select distinct btrim(q.row ->> %s) from legacy_sync.quarantine q where q.entity_id = %s"
+            " and q.status = 'open' and btrim(q.row ->> %s) in (select unit from ls_unit)",
+            [attribute, entity_id, attribute],
+        )
+        found |= {str(unit) for (unit,) in rows.fetchall()}
+    return found
+
+
+def list_units(connection: psycopg.Connection) -> Sequence[str]:
+    """All units loaded so far in this slice."""
+    return [str(unit) for (unit,) in connection.execute("select distinct unit from ls_unit order by 1").fetchall()]

@@ -4,11 +4,17 @@ from datetime import date
 
 import dagster as dg
 
-from legacy_sync.mapping.model import KeyRangePartitions, Mapping, Partitions, WindowPartitions
+from legacy_sync.mapping.model import (
+    KeyRangePartitions,
+    Mapping,
+    NumberRangePartitions,
+    Partitions,
+    WindowPartitions,
+)
 from legacy_sync.sync.windows import list_windows
 
 _MONDAY = 1
-_ANY_DAY = date(2000, 1, 1)  # key ranges do not depend on the calendar
+_ANY_DAY = date(2000, 1, 1)  # slices of a key or a number do not depend on the calendar
 
 
 def build_partitions(mapping: Mapping) -> dg.PartitionsDefinition | None:
@@ -19,19 +25,21 @@ def build_partitions(mapping: Mapping) -> dg.PartitionsDefinition | None:
     match mapping.partitions:
         case WindowPartitions() as windows:
             return _windows(windows, list_windows(mapping, windows.start)[0].partition)
-        case KeyRangePartitions():
+        case KeyRangePartitions() | NumberRangePartitions():
             return dg.StaticPartitionsDefinition([w.partition for w in list_windows(mapping, _ANY_DAY)])
         case _:
             return None
 
 
 def label_partitions(partitions: Partitions) -> str:
-    """A word for names of jobs: by_month, by_week, by_day, by_key or whole."""
+    """A word for names of jobs: by_month, by_week, by_day, by_key, by_number or whole."""
     match partitions:
         case WindowPartitions(size=size):
             return f"by_{size}"
         case KeyRangePartitions():
             return "by_key"
+        case NumberRangePartitions():
+            return "by_number"
         case _:
             return "whole"
 

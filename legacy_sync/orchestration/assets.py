@@ -1,12 +1,13 @@
 """Which assets does a mapping become, and what happens when they are materialised?
 
-`legacy/<Table>` lands what 4D says; `erp/<entity>` loads what is landed. Both take one partition, a range
-or, for unpartitioned tables, none. The work is done by `sync/pipeline.py`; here it is only named and shown.
+`legacy/<Table>` lands what 4D says; `erp/<entity>` loads what is landed, all entities of a unit in one step.
+Both take one partition, a range or, for unpartitioned tables, none. The work is done by `sync/pipeline.py`; here
+it is only named and shown.
 """
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -26,7 +27,7 @@ from legacy_sync.orchestration.partitions import build_dependency
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.settings import Settings
-from legacy_sync.sync.pipeline import Workspace, fetch_table, load_entity, preflight, require_table
+from legacy_sync.sync.pipeline import Workspace, fetch_table, load_unit, preflight, require_table
 from legacy_sync.sync.report import Counts, FetchSummary, RunReport
 from legacy_sync.sync.windows import ALL
 
@@ -52,7 +53,7 @@ def build_assets(layout: Layout, settings: Settings, retries: Retries) -> list[d
     with warnings.catch_warnings():  # backfill_policy is marked beta; its behaviour here is tested
         warnings.simplefilter("ignore", dg.BetaWarning)
         legacy = [_build_legacy(layout, table, settings, retries) for table in layout.tables]
-        return legacy + [_build_erp(layout, m, settings, retries) for m in layout.project.ordered()]
+        return legacy + [_build_erp(layout, members, settings, retries) for members in layout.units]
 
 
 def _policy(definition: dg.PartitionsDefinition | None) -> dg.BackfillPolicy | None:
@@ -90,19 +91,26 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Ret
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
             summary = fetch_table(workspace, mapping, keys, full=config.full)
-            return _fetched(context, workspace, keys, summary)
+            return _fetched(context, workspace, mapping, keys, summary)
 
     return legacy
 
 
 def _fetched(
-    context: dg.AssetExecutionContext, workspace: Workspace, keys: Sequence[str] | None, summary: FetchSummary
+    context: dg.AssetExecutionContext,
+    workspace: Workspace,
+    mapping: EntityMapping,
+    keys: Sequence[str] | None,
+    summary: FetchSummary,
 ) -> dg.MaterializeResult[None]:
+    landing = workspace.landing_of(mapping)
     for key in keys or ():
-        newest = workspace.landing.fetches(summary.table, key)[-1]
-        rows = {"rows_read": newest.rows, "mode": newest.mode}
-        if newest.mode == "full":
-            rows["dagster/partition_row_count"] = newest.rows
+        rows: dict[str, Any] = {"rows_read": 0, "mode": summary.mode}
+        if key in summary.partitions:
+            newest = landing.fetches(summary.table, key)[-1]
+            rows = {"rows_read": newest.rows, "mode": newest.mode}
+            if newest.mode == "full":
+                rows["dagster/partition_row_count"] = newest.rows
         context.add_asset_metadata(shown.to_metadata(rows), partition_key=key)
     if keys and len(keys) > 1:
         return dg.MaterializeResult(metadata=_as_one_value(shown.of_fetch(summary)))
@@ -113,47 +121,70 @@ def _fetched(
 # --- erp -----------------------------------------------------------------------------------------
 
 
-def _build_erp(layout: Layout, mapping: EntityMapping, settings: Settings, retries: Retries) -> dg.AssetsDefinition:
-    table = layout.table_of(mapping)
-    mine = layout.partitions_of(mapping)
-    parents = [layout.project.get(name) for name in layout.dependencies[mapping.entity]]
-    deps = [build_dependency(erp_key(p.entity), layout.partitions_of(p), mine) for p in parents]
-    parent_keys = {p.target.table: erp_key(p.entity) for p in reversed(parents)}
-    about = f"{mapping.description.rstrip('.')}. " if mapping.description else ""
+def _build_erp(
+    layout: Layout, members: Sequence[EntityMapping], settings: Settings, retries: Retries
+) -> dg.AssetsDefinition:
+    """One entity, or all of a unit: those are loaded in one step, always together."""
+    first = members[0]
+    definition = layout.partitions_of(first)
 
-    @dg.asset(
-        key=erp_key(mapping.entity),
-        deps=[dg.AssetDep(table.key), *deps],
-        description=f"{about}From the 4D table {mapping.source.table} into pyERP's {mapping.target.table}.",
-        kinds={"postgres", "django"},
-        tags={"legacy_sync/entity": _tag(mapping.entity), "legacy_sync/table": _tag(mapping.source.table)},
-        metadata=shown.describe_erp(mapping, table.key, parent_keys, settings),
-        check_specs=specs_of(mapping),
-        code_version=mapping.version,
-        group_name=mapping.group,
-        owners=OWNERS,
+    @dg.multi_asset(
+        name=_step_name(first),
+        specs=[_spec_of(layout, mapping, settings) for mapping in members],
+        check_specs=[spec for mapping in members for spec in specs_of(mapping)],
         pool="erp",
-        partitions_def=mine,
-        backfill_policy=_policy(mine),
+        partitions_def=definition,
+        backfill_policy=_policy(definition),
     )
     def erp(
         context: dg.AssetExecutionContext, config: LoadConfig, legacy_api: LegacyApi, erp_database: ErpDatabase
-    ) -> dg.MaterializeResult:  # type: ignore[type-arg]  # Dagster knows it beside checks only without argument
-        keys = partitions_of_run(context, mapping)
+    ) -> Iterator[dg.MaterializeResult]:  # type: ignore[type-arg]  # Dagster knows it beside checks only without argument
+        keys = partitions_of_run(context, first)
         with (
             logged_to_dagster(context),
             told_to_dagster(context, retries),
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
-            _check_before_writing(workspace, mapping)
-            _warn_if_nothing_is_landed(workspace, table, keys)
-            committed = _Committed(context, several=bool(keys and len(keys) > 1))
-            report = load_entity(
-                workspace, mapping, keys, full=config.full, on_commit=committed, dagster_run_id=context.run.run_id
+            for mapping in members:
+                _check_before_writing(workspace, mapping)
+                _warn_if_nothing_is_landed(workspace, layout.table_of(mapping), keys)
+            reports = load_unit(
+                workspace,
+                members,
+                keys,
+                full=config.full,
+                on_commit=_Committed(context, keys),
+                dagster_run_id=context.run.run_id,
             )
-            return _loaded(context, workspace, mapping, keys, report)
+            for mapping in members:
+                yield _loaded(context, workspace, mapping, keys, reports[mapping.entity])
 
     return erp
+
+
+def _step_name(mapping: EntityMapping) -> str:
+    """The name of the step, by which run config finds it: that of the asset, or of the unit."""
+    return erp_key(mapping.unit.name if mapping.unit else mapping.entity).to_python_identifier()
+
+
+def _spec_of(layout: Layout, mapping: EntityMapping, settings: Settings) -> dg.AssetSpec:
+    table, mine = layout.table_of(mapping), layout.partitions_of(mapping)
+    parents = [layout.project.get(name) for name in layout.dependencies[mapping.entity]]
+    deps = [build_dependency(erp_key(p.entity), layout.partitions_of(p), mine) for p in parents]
+    parent_keys = {p.target.table: erp_key(p.entity) for p in reversed(parents)}
+    about = f"{mapping.description.rstrip('.')}. " if mapping.description else ""
+    return dg.AssetSpec(
+        erp_key(mapping.entity),
+        deps=[dg.AssetDep(table.key), *deps],
+        description=f"{about}From the 4D table {mapping.source.table} into pyERP's {mapping.target.table}.",
+        kinds={"postgres", "django"},
+        tags={"legacy_sync/entity": _tag(mapping.entity), "legacy_sync/table": _tag(mapping.source.table)},
+        metadata=shown.describe_erp(mapping, table.key, parent_keys, settings),
+        code_version=mapping.version,
+        group_name=mapping.group,
+        owners=OWNERS,
+        partitions_def=mine,
+    )
 
 
 def _check_before_writing(workspace: Workspace, mapping: EntityMapping) -> None:
@@ -168,7 +199,7 @@ def _check_before_writing(workspace: Workspace, mapping: EntityMapping) -> None:
 
 def _warn_if_nothing_is_landed(workspace: Workspace, table: Table, keys: Sequence[str] | None) -> None:
     """An ERP asset loads what is landed; asked for alone before the first fetch it has nothing to do."""
-    landed = set(workspace.landing.partitions(table.mapping.source.table))
+    landed = set(workspace.landing_of(table.mapping).partitions(table.mapping.source.table))
     if not landed.intersection(keys or landed):
         logger.warning("nothing is landed for these partitions: materialise %s too", table.key.to_user_string())
 
@@ -180,17 +211,15 @@ class _Committed:
     text, so that no plot shows them twice. With a single partition both moments are the same.
     """
 
-    def __init__(self, context: dg.AssetExecutionContext, *, several: bool) -> None:
+    def __init__(self, context: dg.AssetExecutionContext, keys: Sequence[str] | None) -> None:
         self.context = context
-        self.several = several
+        self.keys = keys if keys and len(keys) > 1 else ()
 
-    def __call__(self, partition: str, counts: Counts) -> None:
+    def __call__(self, entity: str, partition: str, counts: Counts) -> None:
         """Hear of a commit."""
-        if self.several:
+        if partition in self.keys:
             numbers = ", ".join(f"{rows:,} {name}" for name, rows in asdict(counts).items() if rows or name == "read")
-            event = dg.AssetMaterialization(
-                self.context.asset_key, partition=partition, metadata={"committed": numbers}
-            )
+            event = dg.AssetMaterialization(erp_key(entity), partition=partition, metadata={"committed": numbers})
             self.context.log_event(event)
 
 
@@ -206,23 +235,26 @@ def _loaded(
         table = require_table(connection, mapping)
     checks = list(results_of(mapping, report, standing))
     whole = shown.of_load(report, standing.bound)
+    asset = erp_key(mapping.entity)
     for key in keys or ():
-        context.add_asset_metadata(_size_of(workspace, mapping, key), partition_key=key)
+        context.add_asset_metadata(_size_of(workspace, mapping, key), asset_key=asset, partition_key=key)
     if keys and len(keys) > 1:
         for key in keys:
             counts = report.counts_by_partition.get(key, Counts())
-            context.add_asset_metadata(shown.of_counts(counts), partition_key=key)
+            context.add_asset_metadata(shown.of_counts(counts), asset_key=asset, partition_key=key)
         table_shown = whole.pop("parked", None)
         metadata = _as_one_value({**shown.of_counts(report.counts), **whole})
-        context.add_asset_metadata(_only_once(mapping, table, table_shown), partition_key=keys[-1])
-        return dg.MaterializeResult(metadata=metadata, check_results=checks)
+        once = _only_once(mapping, table, table_shown)
+        context.add_asset_metadata(once, asset_key=asset, partition_key=keys[-1])
+        return dg.MaterializeResult(asset_key=asset, metadata=metadata, check_results=checks)
     schema = {"dagster/column_schema": shown.schema_of(mapping, table)}
-    return dg.MaterializeResult(metadata={**shown.of_counts(report.counts), **whole, **schema}, check_results=checks)
+    shown_once = {**shown.of_counts(report.counts), **whole, **schema}
+    return dg.MaterializeResult(asset_key=asset, metadata=shown_once, check_results=checks)
 
 
 def _size_of(workspace: Workspace, mapping: EntityMapping, partition: str) -> dict[str, dg.MetadataValue[Any]]:
     """How many rows a partition has in 4D; known only when the newest fetch read all of it."""
-    landed = workspace.landing.fetches(mapping.source.table, partition)
+    landed = workspace.landing_of(mapping).fetches(mapping.source.table, partition)
     is_known = bool(landed) and landed[-1].mode == "full"
     return shown.to_metadata({"dagster/partition_row_count": landed[-1].rows if is_known else None})
 

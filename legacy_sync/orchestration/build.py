@@ -12,6 +12,7 @@ from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.orchestration.schedules import build_schedules
 from legacy_sync.orchestration.sensors import build_sensor
 from legacy_sync.settings import Settings
+from legacy_sync.sync.reconcile import is_comparable
 
 DEFAULT_RETRIES = Retries()
 
@@ -22,7 +23,7 @@ def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) ->
     mappings = layout.project.ordered()
     return dg.Definitions(
         assets=build_assets(layout, settings, retries),
-        asset_checks=[build_reconciliation(layout.project, mapping, retries) for mapping in mappings],
+        asset_checks=[build_reconciliation(layout.project, m, retries) for m in mappings if is_comparable(m)],
         jobs=build_jobs(layout),
         schedules=build_schedules(layout),
         sensors=[build_sensor(layout)],

@@ -74,6 +74,11 @@ def rule_check(rule: str) -> str:
 
 def results_of(mapping: Mapping, report: RunReport, standing: Standing) -> Iterator[dg.AssetCheckResult]:
     """One result for every check of `specs_of`."""
+    for result in _results(mapping, report, standing):
+        yield result._replace(asset_key=erp_key(mapping.entity))
+
+
+def _results(mapping: Mapping, report: RunReport, standing: Standing) -> Iterator[dg.AssetCheckResult]:
     for rule in mapping.rules:
         broken = report.rule_violations.get(rule.name, 0)
         numbers = {"rows_read": report.counts.read, "rows_broken": broken, "severity": rule.severity}

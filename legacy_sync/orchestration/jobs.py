@@ -3,13 +3,18 @@
 A Dagster job has one way of partitioning; a group with several gets one job for each, named after it.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
+from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.checks import RECONCILIATION
-from legacy_sync.orchestration.layout import Layout, Unit, erp_key
+from legacy_sync.orchestration.layout import Cut, Layout, erp_key
+from legacy_sync.sync.reconcile import is_comparable
+
+CUT_TAG = "legacy_sync/cut"
 
 
 @dataclass(frozen=True)
@@ -18,16 +23,16 @@ class Job:
 
     name: str
     group: str | None
-    unit: Unit
+    cut: Cut
 
 
 def list_jobs(layout: Layout) -> list[Job]:
     """`sync_<group>` and `sync_all`, each with `_by_month`, `_by_key`, … behind it where one job cannot hold all."""
     jobs = []
     for group in (*layout.groups, None):
-        units = layout.units(group)
+        cuts = layout.cuts(group)
         base = f"sync_{group or 'all'}"
-        jobs += [Job(base if len(units) == 1 else f"{base}_{unit.label}", group, unit) for unit in units]
+        jobs += [Job(base if len(cuts) == 1 else f"{base}_{cut.label}", group, cut) for cut in cuts]
     return jobs
 
 
@@ -37,13 +42,13 @@ def build_jobs(layout: Layout) -> list[Any]:
 
 
 def _sync(layout: Layout, job: Job) -> Any:
-    names = ", ".join(m.entity for m in job.unit.mappings)
-    comparisons = [dg.AssetCheckKey(erp_key(m.entity), RECONCILIATION) for m in job.unit.mappings]
+    names = ", ".join(m.entity for m in layout.with_units(job.cut.mappings))
+    comparisons = _comparisons(layout, job.cut.mappings)
     return dg.define_asset_job(
         job.name,
-        selection=dg.AssetSelection.assets(*layout.keys_of(job.unit.mappings)) - dg.AssetSelection.checks(*comparisons),
+        selection=dg.AssetSelection.assets(*layout.keys_of(job.cut.mappings)) - dg.AssetSelection.checks(*comparisons),
         description=f"Fetch and load {names}.",
-        tags={"legacy_sync/unit": job.unit.label},
+        tags={CUT_TAG: job.cut.label},
     )
 
 
@@ -51,8 +56,14 @@ def _reconciliations(layout: Layout) -> list[Any]:
     jobs = []
     for group in (*layout.groups, None):
         chosen = [m for m in layout.project.mappings.values() if group in (None, m.group)]
-        keys = [dg.AssetCheckKey(erp_key(m.entity), RECONCILIATION) for m in chosen]
+        keys = _comparisons(layout, chosen)
         name = f"reconcile_{group or 'all'}"
         about = "Compare the keys of both sides; writes nothing."
-        jobs.append(dg.define_asset_job(name, selection=dg.AssetSelection.checks(*keys), description=about))
+        if keys:
+            jobs.append(dg.define_asset_job(name, selection=dg.AssetSelection.checks(*keys), description=about))
     return jobs
+
+
+def _comparisons(layout: Layout, mappings: Iterable[Mapping]) -> list[dg.AssetCheckKey]:
+    comparable = [m for m in layout.with_units(mappings) if is_comparable(m)]
+    return [dg.AssetCheckKey(erp_key(m.entity), RECONCILIATION) for m in comparable]

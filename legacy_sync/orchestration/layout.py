@@ -1,7 +1,8 @@
 """Which assets does a project make, and which of them can run together?
 
 A mapping gives the pair `legacy/<Table>` and `erp/<entity>`; mappings that read a table in the same way
-share its legacy asset. Entities with the same partitions form a unit: what can be one run.
+share its legacy asset, and the entities of a unit are loaded together. Entities whose tables are cut in the
+same way form a cut: what can be one run.
 """
 
 from collections.abc import Iterable
@@ -11,7 +12,7 @@ import dagster as dg
 
 from legacy_sync.errors import MappingInvalid, Problem
 from legacy_sync.mapping.loader import Project, dependencies_of
-from legacy_sync.mapping.model import Mapping, NoPartitions, Partitions
+from legacy_sync.mapping.model import Mapping, Partitions
 from legacy_sync.orchestration.partitions import build_partitions, label_partitions
 
 Way = tuple[tuple[str, str, str | None], Partitions]
@@ -37,16 +38,12 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Entities that can share a run; at most one way of partitioning is among them."""
+class Cut:
+    """Entities that can share a run: `partitioned` is one of those with partitions, which all have the same."""
 
     label: str
     mappings: tuple[Mapping, ...]
-
-    @property
-    def partitioned(self) -> Mapping | None:
-        """A mapping with the unit's partitions, None if nothing in it is partitioned."""
-        return next((m for m in self.mappings if not isinstance(m.partitions, NoPartitions)), None)
+    partitioned: Mapping | None
 
 
 @dataclass(frozen=True)
@@ -62,25 +59,58 @@ class Layout:
         """The one partitions object all mappings with these partitions share."""
         return self._definitions[mapping.partitions]
 
+    def are_cut_alike(self, one: Mapping, other: Mapping) -> bool:
+        """Whether both have partitions of the same names."""
+        return self.partitions_of(one) is not None and self.partitions_of(one) == self.partitions_of(other)
+
     def table_of(self, mapping: Mapping) -> Table:
         """The legacy asset a mapping reads."""
         return next(t for t in self.tables if mapping in t.readers)
 
+    @property
+    def units(self) -> list[list[Mapping]]:
+        """What is loaded together, parents first: the units of the mappings, and most mappings alone."""
+        found = {tuple(m.entity for m in unit): unit for unit in map(self.project.unit_of, self.project.ordered())}
+        return list(found.values())
+
+    def with_units(self, mappings: Iterable[Mapping]) -> list[Mapping]:
+        """The mappings and all that are loaded together with them, every one once."""
+        members = {m.entity: m for mapping in mappings for m in self.project.unit_of(mapping)}
+        return list(members.values())
+
+    def erp_keys_of(self, mappings: Iterable[Mapping]) -> list[dg.AssetKey]:
+        """The ERP assets of the mappings and their units."""
+        return [erp_key(m.entity) for m in self.with_units(mappings)]
+
     def keys_of(self, mappings: Iterable[Mapping]) -> list[dg.AssetKey]:
-        """Both assets of each mapping, every key once."""
-        pairs = [key for m in mappings for key in (self.table_of(m).key, erp_key(m.entity))]
+        """Both assets of each mapping and of its unit, every key once."""
+        pairs = [key for m in self.with_units(mappings) for key in (self.table_of(m).key, erp_key(m.entity))]
         return list(dict.fromkeys(pairs))
 
-    def units(self, group: str | None = None) -> list[Unit]:
-        """The mappings (of a group) by their partitions; unpartitioned ones join where there is one other kind."""
+    def cuts(self, group: str | None = None) -> list[Cut]:
+        """The mappings (of a group) by their partitions, parents first; unpartitioned ones go with the most others."""
         chosen = [m for m in self.project.ordered() if group in (None, m.group)]
-        kinds: dict[Partitions, list[Mapping]] = {}
+        kinds: dict[dg.PartitionsDefinition | None, list[Mapping]] = {}
         for mapping in chosen:
-            kinds.setdefault(mapping.partitions, []).append(mapping)
-        if len(kinds) == 2 and NoPartitions() in kinds:
-            kinds = {next(k for k in kinds if k != NoPartitions()): chosen}
-        labels = _distinct([label_partitions(kind) for kind in kinds])
-        return [Unit(label, tuple(members)) for label, members in zip(labels, kinds.values(), strict=True)]
+            kinds.setdefault(self.partitions_of(mapping), []).append(mapping)
+        if None in kinds and len(kinds) > 1:
+            loose = kinds.pop(None)
+            largest = max(kinds, key=lambda kind: len(kinds[kind]))
+            kinds[largest] = [m for m in chosen if m in loose or m in kinds[largest]]
+        marked = [self._partitioned(members) for members in kinds.values()]
+        labels = _distinct([label_partitions(m.partitions) if m else "whole" for m in marked])
+        return [
+            Cut(label, tuple(members), mapping)
+            for label, members, mapping in zip(labels, kinds.values(), marked, strict=True)
+        ]
+
+    def part_of(self, cut: Cut, mappings: Iterable[Mapping]) -> Cut:
+        """Only these mappings of a cut, and their units."""
+        members = tuple(self.with_units(mappings))
+        return Cut(cut.label, members, self._partitioned(members))
+
+    def _partitioned(self, mappings: Iterable[Mapping]) -> Mapping | None:
+        return next((m for m in mappings if self.partitions_of(m) is not None), None)
 
     @property
     def groups(self) -> list[str]:

@@ -14,13 +14,13 @@ from dagster import DagsterRunStatus
 from legacy_sync.ledger import quarantine, runs
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.checks import specs_of
-from legacy_sync.orchestration.layout import Layout, Table, Unit, erp_key
+from legacy_sync.orchestration.jobs import CUT_TAG
+from legacy_sync.orchestration.layout import Cut, Layout, Table, erp_key
 from legacy_sync.sync.pipeline import Workspace
 from legacy_sync.sync.scopes import Marks, plan_fetches
 from legacy_sync.sync.windows import list_windows, today_of
 
 MOST_PARTITIONS = 100
-UNIT_TAG = "legacy_sync/unit"
 STARTED_BY_TAG = "legacy_sync/started_by"
 _UNFINISHED = (
     DagsterRunStatus.QUEUED,
@@ -74,7 +74,7 @@ def wanted_of(table: Table, ledger: Ledger) -> Wanted:
 
 
 def newest_partition(mapping: Mapping) -> str:
-    """The open window, the last key range, or the one partition of an unpartitioned table."""
+    """The open window, the last slice, or the one partition of an unpartitioned table."""
     return list_windows(mapping, _today(mapping))[-1].partition
 
 
@@ -90,10 +90,10 @@ def in_blocks(mapping: Mapping, partitions: Iterable[str]) -> list[list[str]]:
     return [block for block in blocks if block]
 
 
-def tags_of(unit: Unit, block: Sequence[str], started_by: str) -> dict[str, str]:
+def tags_of(cut: Cut, block: Sequence[str], started_by: str) -> dict[str, str]:
     """Run tags: the partitions, and names to find and to limit runs by."""
-    tags = {UNIT_TAG: unit.label, STARTED_BY_TAG: started_by}
-    if unit.partitioned is None:
+    tags = {CUT_TAG: cut.label, STARTED_BY_TAG: started_by}
+    if cut.partitioned is None:
         return tags
     return {**tags, _RANGE_START: block[0], _RANGE_END: block[-1]}
 

@@ -11,7 +11,7 @@ from legacy_sync.errors import MappingInvalid, Problem, RetryLater
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.mapping.model import Schedule as Rhythm
 from legacy_sync.orchestration.jobs import list_jobs
-from legacy_sync.orchestration.layout import Layout, Unit
+from legacy_sync.orchestration.layout import Cut, Layout
 from legacy_sync.orchestration.requests import busy_assets, in_blocks, newest_partition, read_ledger, tags_of, wanted_of
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 
@@ -22,11 +22,11 @@ def build_schedules(layout: Layout) -> list[dg.ScheduleDefinition]:
     """A schedule for every job of a group and every rhythm of its mappings."""
     schedules: list[dg.ScheduleDefinition] = []
     for job in list_jobs(layout):
-        rhythms = _rhythms(job.unit) if job.group else {}
+        rhythms = _rhythms(job.cut) if job.group else {}
         for number, ((cron, zone), mappings) in enumerate(rhythms.items()):
-            unit = Unit(job.unit.label, tuple(mappings))
+            cut = layout.part_of(job.cut, mappings)
             name = job.name if number == 0 else f"{job.name}_{number + 1}"
-            schedules.append(_build(layout, name, job.name, unit, cron, zone))
+            schedules.append(_build(layout, name, job.name, cut, cron, zone))
     return schedules
 
 
@@ -55,51 +55,51 @@ def to_cron(mapping: Mapping, rhythm: Rhythm) -> str:
     )
 
 
-def _rhythms(unit: Unit) -> dict[tuple[str, str], list[Mapping]]:
+def _rhythms(cut: Cut) -> dict[tuple[str, str], list[Mapping]]:
     rhythms: dict[tuple[str, str], list[Mapping]] = {}
-    for mapping in unit.mappings:
+    for mapping in cut.mappings:
         if mapping.schedule:
             line = (to_cron(mapping, mapping.schedule), mapping.schedule.timezone)
             rhythms.setdefault(line, []).append(mapping)
     return rhythms
 
 
-def _build(layout: Layout, name: str, job: str, unit: Unit, cron: str, zone: str) -> dg.ScheduleDefinition:
+def _build(layout: Layout, name: str, job: str, cut: Cut, cron: str, zone: str) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=name,
         job_name=job,
         cron_schedule=cron,
         execution_timezone=zone,
         default_status=dg.DefaultScheduleStatus.STOPPED,
-        description=f"Incremental sync of {', '.join(m.entity for m in unit.mappings)}.",
+        description=f"Incremental sync of {', '.join(m.entity for m in cut.mappings)}.",
     )
     def tick(
         context: dg.ScheduleEvaluationContext, legacy_api: LegacyApi, erp_database: ErpDatabase
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        keys = layout.keys_of(unit.mappings)
+        keys = layout.keys_of(cut.mappings)
         busy = busy_assets(context.instance, whole_jobs(layout)) & set(keys)
         if busy:
             return dg.SkipReason(f"still running: {', '.join(sorted(k.to_user_string() for k in busy))}")
         try:
-            blocks = _blocks(layout, unit, legacy_api, erp_database)
+            blocks = _blocks(layout, cut, legacy_api, erp_database)
         except RetryLater as error:
             return dg.SkipReason(str(error))
-        return [dg.RunRequest(asset_selection=keys, tags=tags_of(unit, block, f"schedule {name}")) for block in blocks]
+        return [dg.RunRequest(asset_selection=keys, tags=tags_of(cut, block, f"schedule {name}")) for block in blocks]
 
     return tick
 
 
 def whole_jobs(layout: Layout) -> dict[str, list[dg.AssetKey]]:
     """What each job runs when no selection is given."""
-    return {job.name: layout.keys_of(job.unit.mappings) for job in list_jobs(layout)}
+    return {job.name: layout.keys_of(job.cut.mappings) for job in list_jobs(layout)}
 
 
-def _blocks(layout: Layout, unit: Unit, legacy_api: LegacyApi, erp_database: ErpDatabase) -> list[list[str]]:
-    tables = [t for t in layout.tables if t.is_read_by(unit.mappings)]
-    cut = unit.partitioned
+def _blocks(layout: Layout, cut: Cut, legacy_api: LegacyApi, erp_database: ErpDatabase) -> list[list[str]]:
+    tables = [t for t in layout.tables if t.is_read_by(cut.mappings)]
+    mapping = cut.partitioned
     with opened(layout.project, legacy_api, erp_database) as workspace:
         ledger = read_ledger(workspace, [m for t in tables for m in t.readers])
-    if cut is None:
-        return [[newest_partition(unit.mappings[0])]]
-    wanted = {p for t in tables if t.mapping.partitions == cut.partitions for p in wanted_of(t, ledger).partitions}
-    return in_blocks(cut, wanted or {newest_partition(cut)})
+    if mapping is None:
+        return [[newest_partition(cut.mappings[0])]]
+    wanted = {p for t in tables if layout.are_cut_alike(t.mapping, mapping) for p in wanted_of(t, ledger).partitions}
+    return in_blocks(mapping, wanted or {newest_partition(mapping)})

@@ -14,7 +14,7 @@ import dagster as dg
 from legacy_sync.errors import AbortRun, RetryLater
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
-from legacy_sync.orchestration.layout import Layout, Table, Unit, erp_key
+from legacy_sync.orchestration.layout import Cut, Layout, Table
 from legacy_sync.orchestration.requests import (
     Ledger,
     busy_assets,
@@ -36,8 +36,6 @@ NAME = "legacy_changes"
 _LOOK_AGAIN_SECONDS = 900.0
 _LOOK_AGAIN_WITHOUT_CURSOR_SECONDS = 3600.0
 _TICK_SECONDS = 20.0
-_QUICK = {"timeout_seconds": 5, "attempts": 1}
-"""A tick waits for nobody; what is away now is looked at in the next one."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,8 @@ def build_sensor(layout: Layout, *, minimum_seconds: int = 30) -> dg.SensorDefin
 
 
 def _look(tick: Tick) -> tuple[list[dg.RunRequest], list[str]]:
-    for table in sorted(tick.layout.tables, key=lambda t: tick.memory.of(_name(t)).probed_at):
+    watched = [table for table in tick.layout.tables if _is_watched(table, tick.layout.project)]
+    for table in sorted(watched, key=lambda t: tick.memory.of(_name(t)).probed_at):
         if time.time() - tick.now > _TICK_SECONDS:
             tick.notes.append("not all tables were looked at; the others come first in the next tick")
             break
@@ -108,8 +107,8 @@ def _look(tick: Tick) -> tuple[list[dg.RunRequest], list[str]]:
             _look_at(tick, table)
         except AbortRun as error:  # one table that is refused does not stop the others
             tick.notes.append(str(error))
-    units = tick.layout.units()
-    return [request for unit in units if (request := _request(tick, unit))], tick.notes
+    cuts = tick.layout.cuts()
+    return [request for cut in cuts if (request := _request(tick, cut))], tick.notes
 
 
 def _look_at(tick: Tick, table: Table) -> None:
@@ -161,27 +160,29 @@ def _seen(probe: Probe) -> str:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def _request(tick: Tick, unit: Unit) -> dg.RunRequest | None:
-    """One run for everything of a unit that changed, children with waiting rows included."""
-    changes = [c for c in tick.changes if c.table.is_read_by(unit.mappings)]
-    loaded = [m for c in changes for m in c.table.readers]
-    children = _children_to_replay(tick, unit, loaded)
-    keys = [*dict.fromkeys([*tick.layout.keys_of(loaded), *(erp_key(m.entity) for m in children)])]
+def _request(tick: Tick, cut: Cut) -> dg.RunRequest | None:
+    """One run for everything of a cut that changed, children with waiting rows included."""
+    changes = [c for c in tick.changes if c.table.is_read_by(cut.mappings)]
+    loaded = tick.layout.with_units(m for c in changes for m in c.table.readers)
+    children = _children_to_replay(tick, cut, loaded)
+    keys = [*dict.fromkeys([*tick.layout.keys_of(loaded), *tick.layout.erp_keys_of(children)])]
     if not keys:
         return None
     busy = tick.busy & set(keys)
     if busy:
         tick.notes.append(f"still running: {', '.join(sorted(k.to_user_string() for k in busy))}")
         return None
-    cut = unit.partitioned
-    wanted = [p for c in changes if cut and c.table.mapping.partitions == cut.partitions for p in c.partitions]
-    blocks = in_blocks(cut, wanted or [newest_partition(cut)]) if cut else [[newest_partition(unit.mappings[0])]]
-    return _asked(tick, unit, changes, children, keys, blocks)
+    mapping = cut.partitioned
+    alike = [c for c in changes if mapping and tick.layout.are_cut_alike(c.table.mapping, mapping)]
+    wanted = [p for c in alike for p in c.partitions]
+    newest = newest_partition(mapping or cut.mappings[0])
+    blocks = in_blocks(mapping, wanted or [newest]) if mapping else [[newest]]
+    return _asked(tick, cut, changes, children, keys, blocks)
 
 
 def _asked(
     tick: Tick,
-    unit: Unit,
+    cut: Cut,
     changes: list[Change],
     children: list[Mapping],
     keys: list[dg.AssetKey],
@@ -190,25 +191,25 @@ def _asked(
     """The request for the oldest block; the content of the changes and the number of the try make its key."""
     content = [(_name(c.table), c.seen, c.since, tick.memory.of(_name(c.table)).attempt) for c in changes]
     replays = {m.entity: _newest_parent_run(tick, m) for m in children}
-    batch = name_batch(unit.label, blocks[0], content, replays)
+    batch = name_batch(cut.label, blocks[0], content, replays)
     for change in changes:
         state = tick.memory.of(_name(change.table))
         state.ask(batch, change.seen if len(blocks) == 1 else None, change.since, tick.now)
     tick.memory.replays.update(replays)
     attempts = "-".join(str(attempt + 1) for *_, attempt in content) or "replay"
     return dg.RunRequest(
-        run_key=f"{unit.label}:{batch}#a{attempts}",
+        run_key=f"{cut.label}:{batch}#a{attempts}",
         asset_selection=keys,
         asset_check_keys=checks_of(tick.layout, keys),
-        tags={**tags_of(unit, blocks[0], f"sensor {NAME}"), BATCH_TAG: batch},
+        tags={**tags_of(cut, blocks[0], f"sensor {NAME}"), BATCH_TAG: batch},
     )
 
 
-def _children_to_replay(tick: Tick, unit: Unit, loaded: Iterable[Mapping]) -> list[Mapping]:
-    """Entities of the unit whose parked rows wait for a parent that is loaded now, or has been since."""
+def _children_to_replay(tick: Tick, cut: Cut, loaded: Iterable[Mapping]) -> list[Mapping]:
+    """Entities of the cut whose parked rows wait for a parent that is loaded now, or has been since."""
     changing = {m.entity for m in loaded}
     found = []
-    for mapping in unit.mappings:
+    for mapping in cut.mappings:
         if mapping.entity not in tick.ledger.waiting or mapping.entity in changing:
             continue
         in_this_run = changing & set(tick.layout.dependencies[mapping.entity])
@@ -248,7 +249,10 @@ def _name(table: Table) -> str:
 
 
 def _quick(project: Project) -> Project:
-    """The same project with a source that gives up soon."""
-    kinds: set[str] = {m.source.server for m in project.mappings.values()}
-    options = {kind: {**project.source_options.get(kind, {}), **_QUICK} for kind in kinds}
-    return replace(project, source_options={**project.source_options, **options})
+    """The same project with sources that give up soon: a tick waits for nobody, what is away now is looked at next."""
+    return replace(project, sources={name: spec.hurried for name, spec in project.sources.items()})
+
+
+def _is_watched(table: Table, project: Project) -> bool:
+    """Whether its source may be asked every tick; others are read when their schedule says so."""
+    return project.sources[table.mapping.source.server].options.watch

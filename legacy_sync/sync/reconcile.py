@@ -54,14 +54,21 @@ class Reconciliation:
         return ", ".join(f"{rows:,} {what}" for what, rows in found.items() if rows) or "both sides agree"
 
 
+def is_comparable(mapping: Mapping) -> bool:
+    """Whether a list of the keys of the legacy table is enough: all of its records are meant, and __KEY names them."""
+    source = mapping.source
+    return source.key == ("__KEY",) and not (source.key_cast or source.where or source.explode)
+
+
 def reconcile(connection: psycopg.Connection, source: Source, mapping: Mapping, *, shown: int = 50) -> Reconciliation:
     """Compares the keys of one entity on both sides; names at most `shown` keys of each difference.
 
     Rows that change while it runs may show up as differences; a second look settles that.
     """
-    if mapping.source.key != ("__KEY",):
+    if not is_comparable(mapping):
         raise _refused(
-            f"{mapping.entity} has the key {', '.join(mapping.source.key)}, but only __KEY can be listed alone",
+            f"{mapping.entity} cannot be compared by a list of keys: its key is {', '.join(mapping.source.key)},"
+            " or not all records of the table are meant",
             mapping,
             f"compare with a full dry run instead: `legacy-sync run {mapping.entity} --full --dry-run`",
         )

@@ -8,21 +8,30 @@ import pytest
 from legacy_sync.errors import MappingInvalid
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
+from legacy_sync.orchestration.assets import build_assets
+from legacy_sync.orchestration.failures import Retries
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Layout, build_layout, erp_key
 from legacy_sync.orchestration.requests import MOST_PARTITIONS, in_blocks
+from legacy_sync.settings import read_settings
 
 MONTHS = {"type": "window", "size": "month", "start": date(2026, 1, 1)}
 DAYS = {"type": "window", "size": "day", "start": date(2026, 1, 1)}
 NONE = {"type": "none"}
+NUMBERS = {"type": "number_range", "attribute": "AbsNr", "size": 100, "count": 3}
 
 
-def mapping(entity: str, table: str, partitions: dict[str, object], group: str = "sales") -> Mapping:
+def mapping(entity: str, table: str, partitions: dict[str, object], group: str = "sales", **more: object) -> Mapping:
     source = {"table": table, "cursor": "modified_date"}
     target = {"table": entity.split(".")[0]}
     fields = {"name": {"from": "Name"}}
     words = {"entity": entity, "group": group, "source": source, "target": target, "fields": fields}
-    return Mapping.model_validate({**words, "partitions": partitions})
+    return Mapping.model_validate({**words, "partitions": partitions, **more})
+
+
+def paper(entity: str, table: str, **more: object) -> Mapping:
+    """A mapping of the unit of documents."""
+    return mapping(entity, table, NUMBERS, unit={"name": "papers", "key": "AbsNr"}, **more)
 
 
 def layout(*mappings: Mapping) -> Layout:
@@ -54,18 +63,73 @@ def test_entities_that_would_be_one_asset_are_refused():
 
 def test_group_with_one_way_of_partitioning_is_one_job():
     made = layout(mapping("a", "Kunden", MONTHS), mapping("b", "Orte", NONE), mapping("c", "Artikel", MONTHS, "stock"))
-    assert [(j.name, [m.entity for m in j.unit.mappings]) for j in list_jobs(made)] == [
+    assert [(j.name, [m.entity for m in j.cut.mappings]) for j in list_jobs(made)] == [
         ("sync_sales", ["a", "b"]),
         ("sync_stock", ["c"]),
         ("sync_all", ["a", "b", "c"]),
     ]
 
 
+def jobs_of(made: Layout, group: str | None = "sales") -> dict[str, list[str]]:
+    return {j.name: [m.entity for m in j.cut.mappings] for j in list_jobs(made) if j.group == group}
+
+
 def test_group_with_several_ways_of_partitioning_is_a_job_for_each():
     later = {**MONTHS, "start": date(2026, 2, 1)}
-    made = layout(mapping("a", "A", MONTHS), mapping("b", "B", NONE), mapping("c", "C", DAYS), mapping("d", "D", later))
-    names = [j.name for j in list_jobs(made) if j.group]
-    assert names == ["sync_sales_by_month", "sync_sales_whole", "sync_sales_by_day", "sync_sales_by_month_4"]
+    made = layout(
+        mapping("a", "A", MONTHS), mapping("c", "C", DAYS), mapping("d", "D", later), mapping("n", "N", NUMBERS)
+    )
+    assert jobs_of(made) == {
+        "sync_sales_by_month": ["a"],
+        "sync_sales_by_day": ["c"],
+        "sync_sales_by_month_3": ["d"],
+        "sync_sales_by_number": ["n"],
+    }
+
+
+def test_unpartitioned_entities_go_with_the_most_others_in_the_order_of_all():
+    made = layout(
+        mapping("a", "A", MONTHS),
+        mapping("b", "B", NONE),
+        mapping("c", "C", NUMBERS),
+        mapping("d", "D", NUMBERS, depends_on=["b"]),
+    )
+    assert jobs_of(made, None) == {"sync_all_by_month": ["a"], "sync_all_by_number": ["b", "c", "d"]}
+
+
+def test_slices_of_the_same_names_share_a_job_whatever_their_attribute():
+    made = layout(mapping("a", "A", NUMBERS), mapping("b", "B", {**NUMBERS, "attribute": "Nr"}))
+    assert jobs_of(made) == {"sync_sales": ["a", "b"]}
+    a, b = made.project.mappings.values()
+    assert made.are_cut_alike(a, b)
+
+
+def test_jobs_come_parents_first():
+    made = layout(mapping("a", "A", NUMBERS, depends_on=["z"]), mapping("z", "Z", MONTHS))
+    assert list(jobs_of(made, None)) == ["sync_all_by_month", "sync_all_by_number"]
+
+
+def test_unit_is_one_step_with_both_assets_and_its_tables_stay_apart():
+    made = layout(paper("b", "Pos", depends_on=["a"]), paper("a", "Belege"), mapping("c", "C", MONTHS))
+    assert [[m.entity for m in unit] for unit in made.units] == [["a", "b"], ["c"]]
+    built = build_assets(made, read_settings({}), Retries())
+    steps = {d.op.name: {k.to_user_string() for k in d.keys} for d in built}
+    assert steps["erp__papers"] == {"erp/a", "erp/b"}
+    assert {"legacy__Belege", "legacy__Pos", "erp__c"} < steps.keys()
+    (unit,) = [d for d in built if d.op.name == "erp__papers"]
+    assert not unit.can_subset
+    assert unit.partitions_def is made.partitions_of(made.project.get("a"))
+    assert unit.backfill_policy == dg.BackfillPolicy.single_run()
+    assert {(k.asset_key.path[-1], k.name) for k in unit.check_keys} >= {("a", "parked_rows"), ("b", "parked_rows")}
+
+
+def test_selection_of_one_member_takes_the_whole_unit():
+    made = layout(paper("a", "Belege"), paper("b", "Pos", group="other"), mapping("c", "C", MONTHS))
+    b = made.project.get("b")
+    assert [k.to_user_string() for k in made.keys_of([b])] == ["legacy/Belege", "erp/a", "legacy/Pos", "erp/b"]
+    assert [k.to_user_string() for k in made.erp_keys_of([b])] == ["erp/a", "erp/b"]
+    (job,) = [job for job in list_jobs(made) if job.group == "other"]
+    assert made.part_of(job.cut, [b]).mappings == tuple(made.project.unit_of(b))
 
 
 def test_partitions_are_asked_for_in_blocks_without_gaps():

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NoPartitions, Partitions, WindowPartitions
+from legacy_sync.mapping.model import (
+    KeyRangePartitions,
+    Mapping,
+    NoPartitions,
+    NumberRangePartitions,
+    Partitions,
+    WindowPartitions,
+)
 from legacy_sync.orchestration.partitions import build_dependency, build_partitions
 from legacy_sync.sync.windows import list_windows, today_of
 
@@ -60,6 +67,13 @@ def test_open_window_begins_at_midnight_where_the_legacy_server_is(moment: str):
 def test_key_ranges_have_the_same_keys():
     dagster, ours = keys_at(mapping_with(KeyRangePartitions(buckets=16)), datetime(2026, 1, 1, tzinfo=UTC))
     assert dagster == ours
+
+
+def test_slices_of_a_number_have_the_same_keys():
+    mapping = mapping_with(NumberRangePartitions(attribute="AbsNr", size=5000, count=24))
+    dagster, ours = keys_at(mapping, datetime(2026, 1, 1, tzinfo=UTC))
+    assert dagster == ours
+    assert (dagster[0], dagster[-1]) == ("n00", "n23")
 
 
 def test_unpartitioned_table_has_no_partitions():

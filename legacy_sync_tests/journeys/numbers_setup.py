@@ -42,7 +42,7 @@ MAPPINGS: dict[str, dict[str, Any]] = {
         "source": {"table": "Belege", "cursor": "modified_date"},
         "target": {"table": HEADS, "on_insert": {"description": ""}},
         "partitions": _BY_NUMBER,
-        "fields": {"code": {"from": "AbsNr", "required": True}, "name": {"from": "Text"}},
+        "fields": {"code": {"from": "AbsNr", "required": True}, "name": {"from": "Text", "required": True}},
         "deletes": {"policy": "report"},
     },
     LINES: {
@@ -55,7 +55,7 @@ MAPPINGS: dict[str, dict[str, Any]] = {
             "updated_at": "updated_at",
         },
         "partitions": _BY_NUMBER,
-        "fields": {"sku": {"from": "__KEY"}, "name": {"from": "Text"}},
+        "fields": {"sku": {"from": "__KEY", "required": True}, "name": {"from": "Text", "required": True}},
         "depends_on": [HEADS],
     },
 }

@@ -22,6 +22,7 @@ def note_touched(connection: psycopg.Connection, shape: Shape) -> None:
     connection.execute(
         sql.SQL("create temp table ls_touched as select p.erp_id::{} as id from ls_plan p").format(shape.pk_type)
     )
+    connection.execute("analyze ls_touched")
 
 
 def refresh_compositions(connection: psycopg.Connection, source: Shape, shape: Shape, run_id: int) -> int:
@@ -57,7 +58,14 @@ def _affected(source: Shape, shape: Shape, parts: list[ComposePart]) -> Iterator
 
 
 def _refresh(connection: psycopg.Connection, shape: Shape, name: str, affected: sql.Composed, run_id: int) -> int:
-    rows = sql.SQL("(select e.* from {} e where {}) e").format(shape.erp, affected)
+    connection.execute("drop table if exists ls_affected")
+    connection.execute(
+        sql.SQL("create temp table ls_affected as select e.{} as id from {} e where {}").format(
+            shape.pk, shape.erp, affected
+        )
+    )
+    connection.execute("analyze ls_affected")
+    rows = sql.SQL("{} e join ls_affected a on a.id = e.{}").format(shape.erp, shape.pk)
     joins, texts = compositions(shape, shape.mapping.fields[name].compose, _own, rows)
     places = {i: names.index(name) + 1 for i, names in shape.column_sets.items() if name in names}
     base = sql.SQL(" ").join(

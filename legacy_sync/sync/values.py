@@ -154,6 +154,7 @@ def _joined(parts: list[tuple[Cells, bool]], separator: str) -> Cells:
     texts = [pc.utf8_trim_whitespace(to_text(cells.values)) for cells, _ in parts]
     pieces = [pc.if_else(_is_blank(text), pa.scalar(None, pa.string()), text) for text in texts]
     said = pc.coalesce(*(piece for piece, (_, is_constant) in zip(pieces, parts, strict=True) if not is_constant))
+    pieces[0] = pc.if_else(pc.is_null(pc.coalesce(*pieces)), "", pieces[0])  # Arrow drops rows in which all are null
     joined = pc.binary_join_element_wise(*pieces, separator, null_handling="skip")
     values = pc.if_else(pc.is_null(said), pa.scalar(None, pa.string()), joined)
     return Cells(values, absent=_all_absent([cells for cells, is_constant in parts if not is_constant]))

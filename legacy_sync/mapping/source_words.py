@@ -217,6 +217,8 @@ class RestTable(Word):
             raise ValueError(f'"{self.path}" is no path behind the url; write it without host, "..", "?" and blanks')
         if self.method == "GET" and self.body:
             raise ValueError("a GET has no body; write `params`, or `method: POST`")
+        if self.cursor_from is None and "{cursor_from}" in f"{self.path} {self.params} {self.body}":
+            raise ValueError("{cursor_from} has no day when everything is wanted; write `cursor_from`")
         return self
 
 

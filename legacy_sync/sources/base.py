@@ -5,18 +5,28 @@ Scalars keep their natural Arrow type (int64, float64, bool, string). A column i
 that holds objects or lists, is a string column of JSON texts and its field carries the metadata
 `JSON_TEXT`. SQL null and JSON null are null. The column `ABSENT`, when it is there, names (joined by
 newlines) the attributes a record did not carry at all while others did; it is null for complete records.
+The column `BROKEN`, when it is there, says of a row that could not be read where it stands and why; all other
+attributes of such a row are null, it is parked, and it is null for sound rows. A table that has a key gives it
+as the attribute `KEY` too: as text, several parts joined by `KEY_SEPARATOR`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol
 
 import pyarrow as pa
 
+from legacy_sync.mapping.source_files import SourceSpec
+from legacy_sync.mapping.source_words import SourceWords
+from legacy_sync.settings import Settings
+
 ABSENT = "__absent"
+BROKEN = "__broken"
+KEY = "__KEY"
+KEY_SEPARATOR = "|"
 JSON_TEXT: dict[bytes, bytes] = {b"legacy_sync.json": b"1"}
 
 
@@ -138,3 +148,15 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give connections and sessions back."""
+
+
+@dataclass(frozen=True)
+class SourceKind:
+    """A way to reach legacy rows; a package brings one by an entry point of the group `legacy_sync.sources`.
+
+    `words` is the model of its options. `open` gives the source, not yet connected, and raises SettingsInvalid
+    for options that cannot be used.
+    """
+
+    words: type[SourceWords]
+    open: Callable[[SourceSpec, Settings], Source]

@@ -70,6 +70,10 @@ class Landing:
         if source:
             self._root = f"{self._root.rstrip('/')}/{_safe_name(source)}"
 
+    def beside(self, source: str) -> Landing:
+        """The landing of another source under the same root."""
+        return Landing(self.root, source)
+
     def open_fetch(self, table: str, partition: str) -> LandingWriter:
         """A writer for one new fetch; also sweeps what dead fetches left here more than a day ago."""
         with self.usable():

@@ -23,9 +23,9 @@ def test_mappings_load_in_every_environment(environment):
 
 
 def test_production_is_patient_and_takes_its_timeout_from_the_environment():
-    assert load("production").source_options["four_d"] == {"timeout_seconds": 60, "attempts": 5}
+    assert load("production").sources["four_d"].options.attempts == 5
     patient = load("production", LEGACY_API_TIMEOUT_SECONDS="90")
-    assert patient.source_options["four_d"]["timeout_seconds"] == 90
+    assert patient.sources["four_d"].options.timeout_seconds == 90
 
 
 def test_tests_have_small_pages_and_no_schedule():

@@ -122,7 +122,7 @@ def test_environment_overlay_is_merged_word_by_word(project_of):
         {"a.yaml": mapping("a", group="mine", schedule="{every: 5m}"), "environments/dev.yaml": overlay}
     )
     loaded = project.get("a")
-    assert (project.landing_keep, project.source_options) == (7, {"four_d": {"attempts": 5}})
+    assert (project.landing_keep, project.sources["four_d"].options.attempts) == (7, 5)
     assert (loaded.group, loaded.source.page_size, loaded.source.cursor) == ("mine", 100, "modified_date")
     assert (loaded.schedule.cron, loaded.schedule.every) == ("0 2 * * *", None)
 
@@ -152,7 +152,7 @@ def test_overlay_for_an_entity_that_does_not_exist_is_a_problem(problems_of):
 def test_overlay_for_an_unknown_source_is_a_problem(problems_of):
     problems = problems_of({"a.yaml": mapping("a"), "environments/dev.yaml": "sources:\n  for_d: {attempts: 1}\n"})
     assert (problems[0].what, problems[0].where) == (
-        '"for_d" is no kind of source',
+        '"for_d" is no source',
         "mappings/environments/dev.yaml:2, sources.for_d",
     )
 
@@ -167,7 +167,7 @@ def test_unknown_environment_names_the_closest(problems_of):
 
 def test_folder_without_environments_is_fine(project_of):
     project = project_of({"a.yaml": mapping("a")}, environment="anything")
-    assert (project.environment, project.landing_keep, project.source_options) == ("anything", 3, {})
+    assert (project.environment, project.landing_keep, list(project.sources)) == ("anything", 3, ["four_d"])
 
 
 def test_fingerprint_changes_with_the_contents_of_a_file(project_of):

@@ -9,10 +9,11 @@ from legacy_sync.demo.four_d_server import FourDServer
 
 PROGRAM = """
 import sys
+from legacy_sync.mapping.source_files import four_d_spec
 from legacy_sync.settings import read_settings
 from legacy_sync.sources.registry import open_source
 settings = read_settings({"LEGACY_API_URL": sys.argv[1], "LEGACY_SYNC_LANDING": sys.argv[2] + "/landing"})
-print(open_source("four_d", settings).probe("Artikel_Familie", None, None).count)
+print(open_source(four_d_spec(), settings).probe("Artikel_Familie", None, None).count)
 """
 
 

@@ -8,13 +8,12 @@ import pytest
 from four_d_setup import KUNDEN, QUICK, build_store, keys_of, kunde, read_all, source_of, uid
 
 from legacy_sync.demo.four_d_server import FourDServer
-from legacy_sync.errors import SettingsInvalid, SourceRefused, SourceUntrustworthy
+from legacy_sync.errors import SourceRefused, SourceUntrustworthy
 from legacy_sync.settings import Settings
-from legacy_sync.sources.base import Scope, Source
+from legacy_sync.sources.base import Scope
 from legacy_sync.sources.four_d.client import RestPath, SimpleAPIClient
 from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDSource
-from legacy_sync.sources.registry import kinds, open_source
 
 OCTOBER = datetime(2025, 10, 5, 6, 0, tzinfo=UTC)
 
@@ -324,18 +323,3 @@ def test_credentials_in_the_url_are_used_and_hidden():
         assert len(read_all(source)[0]) == 25
         assert "heim" not in repr(source)
         assert "heim" not in repr(Credentials("importer", "ge:heim"))
-
-
-def test_the_registry_opens_four_d(server):
-    source: Source = open_source("four_d", settings_of(server.url), {"attempts": 2})
-    assert "Kunden" in source.describe()
-    assert "four_d" in kinds()
-    source.close()
-
-
-def test_the_registry_names_what_it_knows(server):
-    with pytest.raises(SettingsInvalid, match='no source of the kind "five_d"') as caught:
-        open_source("five_d", settings_of(server.url))
-    assert "four_d" in caught.value.next_step
-    with pytest.raises(SettingsInvalid, match='no option "atempts"'):
-        open_source("four_d", settings_of(server.url), {"atempts": 2})

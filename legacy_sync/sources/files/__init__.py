@@ -1,0 +1,1 @@
+"""How do files that somebody puts into a folder become rows, whatever they were written with?"""

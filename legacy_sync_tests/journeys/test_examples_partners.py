@@ -1,0 +1,20 @@
+"""Does every recorded customer, address and employee come out as recorded, or as docs/deviations.md says?"""
+
+from typing import Any
+
+import pytest
+from examples_setup import Desk, convert, named, play, read_facts
+
+FACTS = read_facts("partners")
+
+
+@pytest.mark.parametrize("example", FACTS["examples"], ids=named)
+def test_record_comes_out_as_recorded(desk: Desk, example: dict[str, Any]):
+    found, wanted = play(desk, example)
+    assert found == wanted
+
+
+@pytest.mark.parametrize("group", FACTS["conversions"], ids=named)
+def test_values_are_read_in_every_spelling(desk: Desk, group: dict[str, Any]):
+    found, wanted = convert(desk, group)
+    assert found == wanted

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 from legacy_sync.demo.state import DemoFolder, Servers, write_private
+from legacy_sync.demo.web_services.beside import VARIABLES
 from legacy_sync.settings import PROJECT_ROOT
 
 _TEMPLATE = PROJECT_ROOT / "deploy" / "dagster.yaml"
@@ -40,11 +41,12 @@ def environment_of(folder: DemoFolder, servers: Servers, *, closed: bool) -> dic
     """
     inherited: Mapping[str, str] = os.environ
     if closed:
-        inherited = {name: value for name, value in os.environ.items() if name not in _OURS}
+        inherited = {name: value for name, value in os.environ.items() if name not in {*_OURS, *VARIABLES}}
     ours = {
         "ERP_DATABASE_URL": servers.erp_url,
         "LEGACY_API_URL": servers.api_url or "",
         "LEGACY_SYNC_LANDING": str(folder.landing),
+        **servers.services,
     }
     chosen = {name: inherited.get(name) or value for name, value in ours.items()}
     dagster = {"DAGSTER_HOME": str(folder.dagster), "DAGSTER_DISABLE_TELEMETRY": "yes"}

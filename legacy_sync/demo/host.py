@@ -1,8 +1,8 @@
 """How do the demo's servers die with the command that started them? They live in this process, which watches it.
 
-`python -m legacy_sync.demo.host --folder .legacy_sync` runs the embedded PostgreSQL and the stand-in 4D server,
-prints one line of JSON when they are ready, and stops both when its standard input ends (the starter died or let
-go) or a signal asks for it. With `--detached` only a signal does.
+`python -m legacy_sync.demo.host --folder .legacy_sync` runs the embedded PostgreSQL and stand-ins for the 4D server
+and the other systems, prints one line of JSON when they are ready, and stops them when its standard input ends (the
+starter died or let go) or a signal asks for it. With `--detached` only a signal does.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 import psutil
 import psycopg
@@ -29,6 +30,7 @@ from legacy_sync.demo.four_d_server import FourDServer
 from legacy_sync.demo.past import Past
 from legacy_sync.demo.postgres import EmbeddedPostgres
 from legacy_sync.demo.state import DAGSTER_DATABASE, ERP_DATABASE, DemoFolder, Servers
+from legacy_sync.demo.web_services import Beside
 from legacy_sync.errors import LegacySyncError
 
 _WAIT_FOR_DYING_HOST_SECONDS = 20
@@ -69,20 +71,24 @@ def _serve(folder: DemoFolder, options: argparse.Namespace, stack: ExitStack) ->
         _do_not_wait_for_the_disk(postgres, name)
     with psycopg.connect(postgres.url(ERP_DATABASE)) as connection:
         create_erp_tables(connection)
-    api_url = _start_four_d(folder, options, stack) if options.four_d else None
+    api_url, services = _start_legacy(folder, options, stack) if options.four_d else (None, {})
     servers = Servers(
         host=os.getpid(),
         erp_url=postgres.url(ERP_DATABASE),
         dagster_url=postgres.url(DAGSTER_DATABASE),
         api_url=api_url,
         starter=None if options.detached else os.getppid(),
+        services=services,
     )
     folder.note_servers(servers)
     _say(vars(servers))
 
 
-def _start_four_d(folder: DemoFolder, options: argparse.Namespace, stack: ExitStack) -> str:
-    """The stand-in with the rows of earlier days, on the port it had then if that is free."""
+def _start_legacy(folder: DemoFolder, options: argparse.Namespace, stack: ExitStack) -> tuple[str, dict[str, str]]:
+    """The stand-ins with the rows of earlier days, on the ports they had then if those are free.
+
+    Returns the address of 4D and the variables that point to the other systems.
+    """
     past = None if options.fresh else Past.find(folder)
     if past is None:
         past = Past(options.seed, options.families, options.variants, datetime.now(UTC).date())
@@ -94,7 +100,15 @@ def _start_four_d(folder: DemoFolder, options: argparse.Namespace, stack: ExitSt
         stack.enter_context(server)
     past.port = server.port
     past.save(folder)
-    return server.url
+    return server.url, _start_others(folder, Beside(server.store, folder.others, past.seed, past.today), options, stack)
+
+
+def _start_others(folder: DemoFolder, beside: Beside, options: argparse.Namespace, stack: ExitStack) -> dict[str, str]:
+    before = {} if options.fresh else folder.noted_services()
+    port = urlsplit(before.get("FRANKFURTER_URL", "")).port or 0
+    systems = stack.enter_context(beside.started(port, fresh=options.fresh))
+    folder.note_services(systems.variables)
+    return systems.variables
 
 
 def _do_not_wait_for_the_disk(postgres: EmbeddedPostgres, name: str) -> None:
@@ -136,7 +150,7 @@ def _say(message: dict[str, object]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m legacy_sync.demo.host", description=__doc__)
     parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--four-d", action="store_true", help="also run the stand-in 4D server")
+    parser.add_argument("--four-d", action="store_true", help="also run the stand-ins for 4D and the other systems")
     parser.add_argument("--fresh", action="store_true", help="forget what earlier demos left")
     parser.add_argument("--detached", action="store_true", help="go on when the starter ends")
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""How are the demo's servers started and ended? One host process for PostgreSQL and 4D, others tied to us."""
+"""How are the demo's servers started and ended? One host process for PostgreSQL and stand-ins, others tied to us."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Sample:
 def hosted(
     folder: DemoFolder, sample: Sample, *, four_d: bool = True, fresh: bool = False, keep: bool = False
 ) -> Iterator[Servers]:
-    """PostgreSQL with both databases, and the stand-in if wanted; ended afterwards unless `keep` is set.
+    """PostgreSQL with both databases, and if wanted the stand-ins for 4D and the systems beside it.
 
-    Raises EntityBusy if they run already.
+    They end afterwards unless `keep` is set. Raises EntityBusy if they run already.
     """
     folder.make()
     command = [sys.executable, "-m", "legacy_sync.demo.host", f"--folder={folder.root}", *sample.arguments]

@@ -1,7 +1,8 @@
 """What does the demo keep in `.legacy_sync/`, and which of its servers run right now?
 
-`postgres/` the embedded server, `landing/` rows as received, `dagster/` Dagster's home, `logs/`,
-`four_d.json` how the stand-in's rows were made, `servers.json` what runs, `host.lock` held while it runs.
+`postgres/` the embedded server, `landing/` rows as received, `dagster/` Dagster's home, `logs/`, `other_systems/`
+files of the stand-ins beside 4D, `services.json` their addresses, `four_d.json` how its rows were made,
+`servers.json` what runs, `host.lock` held while it runs.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from legacy_sync.settings import own_folder
 
@@ -23,7 +24,10 @@ DAGSTER_DATABASE = "dagster"
 
 @dataclass(frozen=True)
 class Servers:
-    """The servers of a demo; `starter` is the process that ends them, None if they were left running."""
+    """The servers of a demo; `starter` is the process that ends them, None if they were left running.
+
+    `services` are the environment variables that point to the systems beside 4D, with their logins.
+    """
 
     host: int
     erp_url: str
@@ -31,6 +35,7 @@ class Servers:
     api_url: str | None = None
     ui_url: str | None = None
     starter: int | None = None
+    services: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,11 @@ class DemoFolder:
     def dagster(self) -> Path:
         """DAGSTER_HOME."""
         return self.root / "dagster"
+
+    @property
+    def others(self) -> Path:
+        """Files of the stand-ins beside 4D."""
+        return self.root / "other_systems"
 
     @property
     def logs(self) -> Path:
@@ -100,6 +110,17 @@ class DemoFolder:
         """Tell other commands in this folder what runs; the addresses hold passwords."""
         write_private(self.root / "servers.json", json.dumps(vars(servers), indent=2))
 
+    def note_services(self, variables: Mapping[str, str]) -> None:
+        """Remember where the systems beside 4D are, also when they have ended."""
+        write_private(self.root / "services.json", json.dumps(dict(variables), indent=2))
+
+    def noted_services(self) -> dict[str, str]:
+        """Where they were last; empty before the first start."""
+        try:
+            return dict(json.loads((self.root / "services.json").read_text(encoding="utf-8")))
+        except (FileNotFoundError, ValueError, TypeError):  # there is none, or it is damaged
+            return {}
+
     def note_ui(self, url: str) -> None:
         """Tell other commands where Dagster's UI is."""
         servers = self.noted_servers()
@@ -132,19 +153,25 @@ def demo_environment() -> Iterator[tuple[dict[str, str], str]]:
     if environ.get("ERP_DATABASE_URL"):
         yield environ, ""
     elif servers := folder.find_servers():
-        yield _filled(environ, servers.erp_url, servers.api_url), f"working on the demo in {folder.root}"
+        filled = _filled(environ, servers.erp_url, servers.api_url, servers.services)
+        yield filled, f"working on the demo in {folder.root}"
     elif not environ.get("LEGACY_API_URL") and (folder.postgres / "data").is_dir():
+        away = folder.noted_services()  # their old addresses, so that no real system is asked
         with _database(folder) as url:
-            yield _filled(environ, url, None), f"working on the database of the last demo in {folder.root}"
+            yield _filled(environ, url, None, away), f"working on the database of the last demo in {folder.root}"
     else:
         yield environ, ""
 
 
-def _filled(environ: Mapping[str, str], erp_url: str, api_url: str | None) -> dict[str, str]:
-    filled: dict[str, Any] = {**environ, "ERP_DATABASE_URL": erp_url}
-    if api_url and not environ.get("LEGACY_API_URL"):
-        filled["LEGACY_API_URL"] = api_url
-    return filled
+def _filled(
+    environ: Mapping[str, str], erp_url: str, api_url: str | None, services: Mapping[str, str]
+) -> dict[str, str]:
+    """The demo's addresses beside what is set; who has a 4D server of his own has the other systems too."""
+    filled = {**environ, "ERP_DATABASE_URL": erp_url}
+    if environ.get("LEGACY_API_URL"):
+        return filled
+    found = {**services, **({"LEGACY_API_URL": api_url} if api_url else {})}
+    return filled | {name: environ.get(name) or value for name, value in found.items()}
 
 
 @contextmanager

@@ -162,7 +162,16 @@ class TokenPaging(Word):
     size: str | None = Field(default=None, description="parameter with the rows of a page")
 
 
-Paging = Annotated[NoPaging | PagePaging | OffsetPaging | LinkPaging | TokenPaging, Field(discriminator="type")]
+class DayPaging(Word):
+    """So many days at a time, by {cursor_from} and {cursor_last}, for services that leave out rows of long spans."""
+
+    type: Literal["days"] = "days"
+    size: int = Field(ge=1, description="days in one request")
+
+
+Paging = Annotated[
+    NoPaging | PagePaging | OffsetPaging | LinkPaging | TokenPaging | DayPaging, Field(discriminator="type")
+]
 
 
 def _as_items(value: object) -> object:
@@ -219,6 +228,8 @@ class RestTable(Word):
             raise ValueError("a GET has no body; write `params`, or `method: POST`")
         if self.cursor_from is None and "{cursor_from}" in f"{self.path} {self.params} {self.body}":
             raise ValueError("{cursor_from} has no day when everything is wanted; write `cursor_from`")
+        if isinstance(self.paging, DayPaging) and self.cursor_from is None:
+            raise ValueError("days have no beginning when everything is wanted; write `cursor_from`")
         return self
 
 

@@ -225,6 +225,23 @@ def test_every_way_of_paging_reads_every_row_once(way):
     assert fetch.total == (7 if "total" in table else None)
 
 
+def test_long_spans_are_asked_for_some_days_at_a_time():
+    def answer(asked: Any) -> Any:
+        begin, last = map(date.fromisoformat, asked.path.rsplit("/", 1)[-1].split(".."))
+        count = (last - begin).days + 1
+        return [{"day": (begin + timedelta(days=n)).isoformat()} for n in range(count)] if count <= 10 else []
+
+    first = datetime.now(UTC).date() - timedelta(days=24)
+    table = {"path": "{cursor_from}..{cursor_last}", "paging": {"type": "days", "size": 10}, "cursor_from": first}
+    with WebService(answer) as service:
+        rows, fetch = read_all(service.source(table), "t")
+        some = {"cursor": "day", "cursor_from": first + timedelta(days=5), "cursor_to": first + timedelta(days=7)}
+        assert len(read_all(service.source(table), "t", **some)[0]) == 2
+    assert [row["day"] for row in rows] == [(first + timedelta(days=n)).isoformat() for n in range(25)]
+    assert (fetch.report.requests, fetch.report.complete) == (3, True)
+    assert len(service.log) == 4
+
+
 def test_paging_of_a_post_stands_in_its_body():
     def answer(asked: Any) -> Any:
         start, size = asked.json["offset"], asked.json["limit"]
@@ -288,7 +305,8 @@ def test_an_unknown_table_is_refused_with_the_closest_name():
         ({"path": "../admin"}, "is no path behind the url"),
         ({"path": "rows?all=1"}, "is no path behind the url"),
         ({"body": {"a": 1}}, "a GET has no body"),
-        ({"path": "{cursor_from}"}, "cursor_from"),
+        ({"path": "{cursor_from}"}, "write `cursor_from`"),
+        ({"paging": {"type": "days", "size": 90}}, "write `cursor_from`"),
         ({"method": "DELETE"}, "Input should be 'GET' or 'POST'"),
     ],
 )

@@ -15,7 +15,15 @@ from typing import Any
 import orjson
 
 from legacy_sync.errors import SourceUnavailable, SourceUntrustworthy
-from legacy_sync.mapping.source_words import LinkPaging, NoPaging, OffsetPaging, PagePaging, RestTable, TokenPaging
+from legacy_sync.mapping.source_words import (
+    DayPaging,
+    LinkPaging,
+    NoPaging,
+    OffsetPaging,
+    PagePaging,
+    RestTable,
+    TokenPaging,
+)
 from legacy_sync.sources.plain import read_path
 from legacy_sync.sources.rest.client import Parsed, Question, RestClient, Tally
 from legacy_sync.sources.rest.rows import Row, read_rows
@@ -39,12 +47,16 @@ class Progress:
     received: int = 0
     pages: int = 0
     server_time: datetime | None = None
+    is_shifting: bool = True
+    """whether a row that goes away while the pages are read moves others to a page that was read before"""
     tally: Tally = field(default_factory=Tally)
 
     @property
     def is_complete(self) -> bool:
-        """Whether it is sure that no row is missing: counted by the service, or read in one go."""
-        return self.received == self.total if self.total is not None else self.pages <= 1
+        """Whether it is sure that no row is missing: counted by the service, read in one go, or never moving."""
+        if self.total is not None:
+            return self.received == self.total
+        return self.pages <= 1 or not self.is_shifting
 
 
 class Pages:
@@ -143,7 +155,7 @@ class Pages:
 
     def _is_last(self, page: Page) -> bool:
         match self._table.paging:
-            case NoPaging():
+            case NoPaging() | DayPaging():
                 return True
             case LinkPaging() | TokenPaging():
                 return page.next_mark is None

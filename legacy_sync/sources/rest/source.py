@@ -6,7 +6,8 @@ import difflib
 import logging
 import time
 from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import cast
 
 import pyarrow as pa
@@ -14,12 +15,12 @@ import pyarrow.compute as pc
 
 from legacy_sync.errors import SourceRefused
 from legacy_sync.mapping.source_files import SourceSpec
-from legacy_sync.mapping.source_words import NoPaging, RestTable, RestWords
+from legacy_sync.mapping.source_words import DayPaging, NoPaging, RestTable, RestWords
 from legacy_sync.sources.base import KEY, FetchReport, Probe, Scope, TableInfo
 from legacy_sync.sources.narrowing import days_of, narrow
 from legacy_sync.sources.rest.client import Question, RestClient
 from legacy_sync.sources.rest.pages import Pages, Progress
-from legacy_sync.sources.rest.rows import describe_table, filled_in, find_missing, to_rows_batch
+from legacy_sync.sources.rest.rows import Row, describe_table, filled_in, find_missing, to_rows_batch
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class RestSource:
         """The tables of the source file; of those without `columns` a few rows are asked for, once."""
         for name, table in self._words.tables.items():
             if name not in self._tables:
-                sample = [] if table.columns else next(iter(self._pages(Scope(name), Progress(), _SAMPLE_ROWS)), [])
+                sample = [] if table.columns else next(self._pages(Scope(name), Progress(), _SAMPLE_ROWS), [])
                 self._tables[name] = describe_table(name, table, sample)
         return dict(self._tables)
 
@@ -51,7 +52,7 @@ class RestSource:
         scope = Scope(table, cursor=cursor, cursor_from=since if cursor else None)
         progress = Progress()
         is_paged = not isinstance(self.table(table).paging, NoPaging)
-        rows = next(iter(self._pages(scope, progress, 1 if is_paged else scope.page_size)), [])
+        rows = next(self._pages(scope, progress, 1 if is_paged else scope.page_size), [])
         server_time = progress.server_time or datetime.now(UTC)
         if is_paged or not rows:
             return Probe(progress.total if progress.total is not None else len(rows), None, server_time)
@@ -101,16 +102,31 @@ class RestSource:
         if missing:
             logger.warning("%s: no row of %s carried %s", self.client.where, scope.table, ", ".join(missing))
 
-    def _pages(self, scope: Scope, progress: Progress, page_size: int) -> Pages:
+    def _pages(self, scope: Scope, progress: Progress, page_size: int) -> Iterator[list[Row]]:
         table, today = self.table(scope.table), datetime.now(UTC).date()
-        first = Question(
-            name=scope.table,
-            table=table,
-            path=filled_in(table.path, scope, table.cursor_from, today),
-            params=filled_in(table.params, scope, table.cursor_from, today),
-            body=filled_in(table.body, scope, table.cursor_from, today),
-        )
-        return Pages(self.client, first, page_size, progress)
+        progress.is_shifting = not isinstance(table.paging, DayPaging)
+        for part in _parts(scope, table, today):
+            first = Question(
+                name=scope.table,
+                table=table,
+                path=filled_in(table.path, part, table.cursor_from, today),
+                params=filled_in(table.params, part, table.cursor_from, today),
+                body=filled_in(table.body, part, table.cursor_from, today),
+            )
+            yield from Pages(self.client, first, page_size, progress)
+
+
+def _parts(scope: Scope, table: RestTable, today: date) -> Iterator[Scope]:
+    """The scope, or spans of days in it that are asked for one after the other."""
+    begin = scope.cursor_from or table.cursor_from
+    if not isinstance(table.paging, DayPaging) or begin is None:
+        yield scope
+        return
+    end = min(scope.cursor_to or date.max, today + timedelta(days=1))
+    while begin < end:
+        following = min(begin + timedelta(days=table.paging.size), end)
+        yield replace(scope, cursor_from=begin, cursor_to=following)
+        begin = following
 
 
 class RestFetch:

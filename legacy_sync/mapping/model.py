@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+ANYTHING = "*"
+"""in `where`: any value that is not blank"""
+
 Policy = Literal["legacy_wins", "erp_wins", "newest_wins", "manual"]
 _DURATION = re.compile(r"^\s*(\d+)\s*(s|m|h|d|w)\s*$")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -518,7 +521,8 @@ class Source(Word):
         default="park", description="several records with one key in one fetch: wait, or which one counts"
     )
     where: dict[str, Words] = Field(
-        default_factory=dict, description="only records with these values are meant; an empty text fits what is blank"
+        default_factory=dict,
+        description='only records with these values are meant; "" fits what is blank, "*" what is not',
     )
     explode: Explode | None = None
     cursor: str | None = Field(default=None, description="attribute that orders changes, such as modified_date")

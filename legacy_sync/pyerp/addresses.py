@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import pyarrow as pa
 
@@ -16,11 +16,12 @@ _CODE_AND_CITY = re.compile(r"^(\d{5})\s+(.+)$")
 _CODE = re.compile(r"(?<!\d)\d{5}(?!\d)")
 
 
-def address_lines(text: str) -> list[str]:
+@lru_cache(maxsize=1 << 16)  # each text is asked for its name, street, code and city, twice per document
+def address_lines(text: str) -> tuple[str, ...]:
     """The lines that are not blank; separated by CR, else by LF, else by commas. 4D also writes a literal \\r."""
     text = text.replace("\\r\\n", "\r").replace("\\r", "\r").replace("\r\n", "\r")
     separator = next((s for s in ("\r", "\n") if s in text), ",")
-    return [line.strip() for line in text.split(separator) if line.strip()]
+    return tuple(line.strip() for line in text.split(separator) if line.strip())
 
 
 def address_name(text: str) -> str:

@@ -14,8 +14,9 @@ from legacy_sync.erp.staging import encode
 from legacy_sync.ledger.quarantine import Parked
 from legacy_sync.sync.casts import cast_dates
 from legacy_sync.sync.cells import Cells
+from legacy_sync.sync.merge import merged
 from legacy_sync.sync.shaping import shape
-from legacy_sync.sync.transform import Transform
+from legacy_sync.sync.transform import Transform, nameless
 from legacy_sync.sync.values import raw_row
 
 _ROWS = 50_000
@@ -66,7 +67,7 @@ def chunks_of(transform: Transform, sources: list[Batches]) -> Iterator[Chunk]:
     chunk = Chunk([s.fetched for s in sources])
     for number, source in enumerate(sources):
         row = number * _ROWS_PER_SOURCE
-        for batch in source.read():
+        for batch in merged(source.read()):
             row += _add(transform, chunk, batch, row)
             if chunk.rows >= _ROWS:
                 yield chunk
@@ -115,4 +116,4 @@ def _note_cursor(transform: Transform, chunk: Chunk, landed: pa.RecordBatch) -> 
 def _key_of(transform: Transform, record: dict[str, Any]) -> str:
     """A name for a record whose own key cannot be known."""
     parts = [str(record[name]) for name in (*transform.mapping.source.key, "__KEY") if record.get(name) is not None]
-    return "|".join(parts) or "(no key)"
+    return "|".join(parts) or nameless(record)

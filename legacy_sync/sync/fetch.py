@@ -22,6 +22,7 @@ from legacy_sync.sources.base import Scope
 from legacy_sync.sources.landing import LandedFetch, LandingWriter
 from legacy_sync.sync.casts import cast_dates, to_text
 from legacy_sync.sync.cells import Cells
+from legacy_sync.sync.merge import merged
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import FetchSummary, Progress
 from legacy_sync.sync.scopes import FetchPlan, covers_whole_table, plan_fetches

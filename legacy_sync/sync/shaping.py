@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legacy_sync.mapping.model import Explode, Source
+from legacy_sync.mapping.model import ANYTHING, Explode, Source
 from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sync.values import Records, raw_row
 
@@ -47,7 +47,10 @@ def _chosen(source: Source, batch: pa.RecordBatch) -> pa.RecordBatch:
     for attribute, words in source.where.items():
         texts = pc.fill_null(pc.utf8_lower(pc.utf8_trim_whitespace(records.text(attribute))), "")
         wanted = pa.array([word.strip().lower() for word in words], pa.string())
-        meant = pc.and_(meant, pc.is_in(texts, value_set=wanted))
+        fits = pc.is_in(texts, value_set=wanted)
+        if ANYTHING in words:
+            fits = pc.or_(fits, pc.not_equal(texts, ""))
+        meant = pc.and_(meant, fits)
     return batch if pc.all(meant, min_count=0).as_py() else batch.filter(meant)
 
 

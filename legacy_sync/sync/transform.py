@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any
 
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -32,7 +35,7 @@ from legacy_sync.mapping.preflight import default_cast
 from legacy_sync.sync.casts import apply_casts, run_chain, to_text
 from legacy_sync.sync.cells import Cells
 from legacy_sync.sync.shaping import shape
-from legacy_sync.sync.values import ANY_TEXT, Records, filled_with, with_affixes
+from legacy_sync.sync.values import ANY_TEXT, Records, filled_with, raw_row, with_affixes
 
 KEY_SEPARATOR = "|"
 
@@ -294,7 +297,7 @@ class _Batch(Records):
 
     def _key_of(self, position: int) -> str:
         key = self.keys[position].as_py()
-        return key if key else f"(no key, row {position})"
+        return key if key else nameless(raw_row(self.batch, position))
 
 
 def _breaks(rule: Rule, values: pa.Array, other: pa.Array | None) -> pa.Array:
@@ -318,6 +321,12 @@ def _differs(values: pa.Array, other: pa.Array, tolerance: float) -> pa.Array:
     """Where two columns of numbers are further apart than allowed; what is no number differs from nothing."""
     expected = run_chain(Cells(other), (DecimalCast(decimal_comma=True),), _ANY_NUMBER).values.cast(pa.float64())
     return pc.greater(pc.abs(pc.subtract(to_text(values).cast(pa.float64()), expected)), tolerance + 1e-9)
+
+
+def nameless(record: dict[str, Any]) -> str:
+    """A name for a record without key: the same record always has the same."""
+    content = orjson.dumps(record, option=orjson.OPT_SORT_KEYS, default=str)
+    return f"(no key, {blake2b(content, digest_size=6).hexdigest()})"
 
 
 def _references(mapping: Mapping) -> Iterator[tuple[str, Reference]]:

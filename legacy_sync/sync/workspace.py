@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,18 +28,23 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Workspace:
-    """What every run needs: settings, mappings, the landing of 4D's rows, and sources opened once each."""
+    """What every run needs: settings, mappings, the landing of 4D's rows, and sources opened once each.
+
+    Safe to share between threads: each load has a connection of its own.
+    """
 
     settings: Settings
     project: Project
     landing: Landing
     _sources: dict[str, Source] = field(default_factory=dict)
+    _opening: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def source(self, name: str) -> Source:
         """The source of that name, opened when first asked for."""
-        if name not in self._sources:
-            self._sources[name] = open_source(self.project.sources[name], self.settings)
-        return self._sources[name]
+        with self._opening:
+            if name not in self._sources:
+                self._sources[name] = open_source(self.project.sources[name], self.settings)
+            return self._sources[name]
 
     def landing_of(self, mapping: Mapping) -> Landing:
         """Where the rows of a mapping's source lie; each source has a folder of its own."""

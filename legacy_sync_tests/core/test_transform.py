@@ -228,8 +228,8 @@ def test_references_are_staged_as_texts_to_look_up():
     reference = {"to": "p", "match": [{"column": "legacy_id", "from": "Fam"}, {"column": "nr", "from": "Nr"}]}
     work = transform({"a": {"reference": reference}}, column("a", "int8"))
     done = work.apply(rows_of({"Fam": " X ", "Nr": 5}, {"Fam": "", "Nr": None}, {"Nr": 7}), 0)
-    assert staged(done, "_ref_0_a") == ["X", None, None]
-    assert staged(done, "_ref_1_a") == ["5", None, "7"]
+    assert staged(done, "_ref_0_0_a") == ["X", None, None]
+    assert staged(done, "_ref_1_0_a") == ["5", None, "7"]
     assert "a" not in done.staged.schema.names
 
 

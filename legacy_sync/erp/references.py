@@ -144,6 +144,8 @@ def _match(
     left = connection.execute(
         sql.SQL("insert into ls_left_empty select a._row, {} from ({}) a").format(sql.Literal(name), described)
     ).rowcount
+    if left:
+        connection.execute("analyze ls_left_empty")
     return linked, left
 
 
@@ -163,11 +165,15 @@ def _find(connection: psycopg.Connection, shape: Shape, name: str, to: str, want
     else:
         query = _by_equal(shape, to, wanted, key, distinct)
     connection.execute("drop table if exists ls_found")
-    connection.execute(sql.SQL("create temp table ls_found as {}").format(query))
+    if connection.execute(sql.SQL("create temp table ls_found as {}").format(query)).rowcount:
+        connection.execute("analyze ls_found")
 
 
 def _is_open(shape: Shape, name: str) -> sql.Composed:
     """SQL condition: the row of the stage is not linked yet, and nobody decided to leave it so."""
+    reference = shape.mapping.fields[name].reference
+    if reference is None or reference.if_ambiguous == "park":
+        return sql.SQL("s.{} is null").format(sql.Identifier(name))
     return sql.SQL(
         "s.{} is null and not exists (select from ls_left_empty x where x._row = s._row and x.column_name = {})"
     ).format(sql.Identifier(name), sql.Literal(name))

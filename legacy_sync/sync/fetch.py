@@ -138,7 +138,7 @@ class Stream:
         self.plan = plan
         self.summary = summary
         self.workspace = workspace
-        self.landing = workspace.landing
+        self.landing = workspace.landing_of(work.mapping)
         self.fetch = workspace.source(work.mapping.source.server).fetch(_scope(work.mapping, plan))
         self.pace = Pace(f"legacy/{work.mapping.source.table}: fetch", "fetch", progress)
         self.waiting: list[deque[pa.RecordBatch]] = [deque() for _ in plan.windows]
@@ -267,8 +267,9 @@ class Stream:
 
     def _flush(self) -> None:
         for number, batches in enumerate(self.waiting):
-            while batches:
-                self._writer(number).write(batches.popleft())
+            for batch in merged(iter(batches)):
+                self._writer(number).write(batch)
+            batches.clear()
 
 
 def joined(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

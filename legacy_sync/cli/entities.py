@@ -1,25 +1,34 @@
-"""How are several entities run so that one failure stops only those that build on it?"""
+"""How are several entities run so that one failure stops only those that build on it, and the others side by side?"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from legacy_sync.cli.shell import ABORTED, BAD_USAGE, PARKED, describe, exit_code
 from legacy_sync.errors import LegacySyncError, SchemaDrift
-from legacy_sync.mapping.loader import Project, dependencies_of
+from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping, WindowPartitions
 from legacy_sync.sync.report import RunReport
+from legacy_sync.sync.turns import Turns, Unit, units_of
 from legacy_sync.sync.windows import list_windows, select_windows, today_of
 from legacy_sync.sync.workspace import Workspace, preflight
+
+_GRACE_SECONDS = 3.0
+
+Reports = dict[str, RunReport]
+Work = Callable[[Unit], Reports]
 
 
 @dataclass
 class Result:
-    """What became of one entity: a report, an error, or neither because its parent `waits_for` failed."""
+    """What became of one entity: a report, an error, or neither because `waits_for` failed."""
 
     entity: str
     report: RunReport | None = None
@@ -44,40 +53,84 @@ class Result:
 class Journal:
     """The results so far, and who may still begin."""
 
-    def __init__(self, project: Project, drifted: dict[str, SchemaDrift]) -> None:
-        self._before = dependencies_of(project.mappings)
+    def __init__(self, turns: Turns, drifted: dict[str, SchemaDrift]) -> None:
+        self._turns = turns
         self._drifted = drifted
         self.results: dict[str, Result] = {}
 
-    def may_begin(self, mapping: Mapping) -> bool:
-        """False, with a result, for an entity that has drifted or whose parent failed."""
-        name = mapping.entity
-        if name in self._drifted:
-            self.results[name] = Result(name, error=self._drifted[name])
-            return False
-        known = [self.results[parent] for parent in self._before[name] if parent in self.results]
-        failed = next((parent.entity for parent in known if not parent.report), None)
-        if failed:
-            self.results[name] = Result(name, waits_for=failed)
-        return failed is None
+    def may_begin(self, unit: Unit) -> bool:
+        """False, with results, for a unit of which one has drifted or whose parent failed."""
+        names = [m.entity for m in unit]
+        drifted = [name for name in names if name in self._drifted]
+        known = [self.results[parent] for parent in sorted(self._turns.parents_of(unit)) if parent in self.results]
+        stopped = sorted((result for result in known if not result.report), key=lambda result: result.error is None)
+        failed = drifted or [result.entity for result in stopped]  # those that failed before those that only wait
+        for name in names if failed else ():
+            error = self._drifted.get(name)
+            self.results[name] = Result(name, error=error, waits_for=None if error else failed[0])
+        return not failed
+
+    def note(self, unit: Unit, work: Callable[[], Reports]) -> None:
+        """Does the work and keeps what became of it; anything but our errors passes."""
+        try:
+            reports = work()
+            found = [Result(m.entity, report=reports[m.entity]) for m in unit]
+        except LegacySyncError as error:
+            found = [Result(m.entity, error=error) for m in unit]
+        self.results |= {result.entity: result for result in found}
 
 
 def run_each(
     project: Project,
     mappings: Sequence[Mapping],
-    work: Callable[[Mapping], RunReport],
+    work: Work,
     drifted: dict[str, SchemaDrift],
+    *,
+    jobs: int = 1,
+    stop: Callable[[], None] = lambda: None,
 ) -> list[Result]:
-    """Calls `work` for each mapping in order; those whose parents failed are skipped, the others go on."""
-    journal = Journal(project, drifted)
-    for mapping in mappings:
-        if journal.may_begin(mapping):
-            try:
-                result = Result(mapping.entity, report=work(mapping))
-            except LegacySyncError as error:
-                result = Result(mapping.entity, error=error)
-            journal.results[mapping.entity] = result
-    return list(journal.results.values())
+    """Calls `work` for each unit, up to `jobs` at a time, parents first; those whose parents failed are skipped."""
+    turns = Turns(project, mappings)
+    units = units_of(project, mappings)
+    journal = Journal(turns, drifted)
+    if min(jobs, len(units)) > 1:
+        _side_by_side(turns, journal, work, jobs, stop)
+    else:
+        _one_after_the_other(turns, journal, work)
+    return [journal.results[m.entity] for unit in units for m in unit]
+
+
+def _one_after_the_other(turns: Turns, journal: Journal, work: Work) -> None:
+    while unit := turns.take(journal.results):
+        if journal.may_begin(unit):
+            journal.note(unit, partial(work, unit))
+        turns.end(unit)
+
+
+def _side_by_side(turns: Turns, journal: Journal, work: Work, jobs: int, stop: Callable[[], None]) -> None:
+    """After an interrupt the running ones are told to `stop`; those that cannot hear it are not waited for long."""
+    pool = ThreadPoolExecutor(jobs, thread_name_prefix="entity")
+    running: dict[Future[None], Unit] = {}
+    is_patient = True
+    try:
+        while True:
+            while len(running) < jobs and (unit := turns.take(journal.results)):
+                if journal.may_begin(unit):
+                    running[pool.submit(journal.note, unit, partial(work, unit))] = unit
+                else:
+                    turns.end(unit)
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                turns.end(running.pop(future))
+                future.result()  # anything but our errors ends the command
+    except KeyboardInterrupt:
+        stop()
+        is_patient = False
+        wait(running, timeout=_GRACE_SECONDS)
+        raise
+    finally:
+        pool.shutdown(wait=is_patient, cancel_futures=True)
 
 
 def plan_each(
@@ -87,22 +140,21 @@ def plan_each(
     drifted: dict[str, SchemaDrift],
 ) -> list[Result]:
     """Plans all mappings together, so that children see their parents; after a failure those left begin anew."""
-    journal = Journal(project, drifted)
-    left = list(mappings)
-    while left := [mapping for mapping in left if journal.may_begin(mapping)]:
-        with closing(plan(list(left))) as reports:
+    units = units_of(project, mappings)
+    journal = Journal(Turns(project, mappings), drifted)
+    left = units
+    while left := [unit for unit in left if journal.may_begin(unit)]:
+        with closing(plan([m for unit in left for m in unit])) as reports:
             left = _take_plans(journal, left, reports)
-    return [journal.results[mapping.entity] for mapping in mappings]
+    return [journal.results[m.entity] for unit in units for m in unit]
 
 
-def _take_plans(journal: Journal, mappings: Sequence[Mapping], reports: Iterator[RunReport]) -> list[Mapping]:
-    """Notes reports until one fails; returns the mappings behind the failed one."""
-    for number, mapping in enumerate(mappings):
-        try:
-            journal.results[mapping.entity] = Result(mapping.entity, report=next(reports))
-        except LegacySyncError as error:
-            journal.results[mapping.entity] = Result(mapping.entity, error=error)
-            return list(mappings[number + 1 :])
+def _take_plans(journal: Journal, units: Sequence[Unit], reports: Iterator[RunReport]) -> list[Unit]:
+    """Notes reports until one fails; returns the units behind the failed one."""
+    for number, unit in enumerate(units):
+        journal.note(unit, lambda: {report.entity: report for report in islice(reports, len(unit))})  # noqa: B023
+        if not all(journal.results[m.entity].report for m in unit):
+            return list(units[number + 1 :])
     return []
 
 

@@ -157,15 +157,17 @@ def _replay(
     """Loads the entities of these rows, parents first; returns the reports and how many rows are parked still."""
     from legacy_sync.cli.progress import Bars
     from legacy_sync.ledger.quarantine import get_entry, mark_for_replay
-    from legacy_sync.sync.pipeline import load_entity
+    from legacy_sync.sync.pipeline import load_unit
+    from legacy_sync.sync.turns import units_of
 
     mark_for_replay(connection, [entry.id for entry in entries])
     names = {entry.entity for entry in entries}
-    with Bars() as bars:
-        reports = [
-            load_entity(workspace, mapping, progress=bars.of(mapping.entity))
-            for mapping in project.ordered([name for name in names if name in project.mappings])
-        ]
+    units = units_of(project, project.ordered([name for name in names if name in project.mappings]))
+    reports: list[RunReport] = []
+    with Bars(len(units)) as bars:
+        for unit in units:
+            with bars.of(unit) as progress:
+                reports += load_unit(workspace, unit, progress=progress).values()
     return reports, sum(get_entry(connection, entry.id).status == "open" for entry in entries)
 
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, is_dataclass
@@ -76,7 +78,17 @@ class CommandGroup(TyperGroup):
                 raise typer.Exit(exit_code(error)) from error
             except KeyboardInterrupt as stop:
                 console(stderr=True).print("interrupted: nothing half-written stays; the same command goes on")
+                _leave_if_others_are_busy()
                 raise typer.Exit(INTERRUPTED) from stop
+
+
+def _leave_if_others_are_busy() -> None:
+    """Ends the process without waiting for threads that are still asking a server; what they did is rolled back."""
+    others = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
+    if others:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
 
 
 @contextmanager

@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from legacy_sync.cli.entities import Result
     from legacy_sync.mapping.model import Mapping
     from legacy_sync.sync.report import RunReport
+    from legacy_sync.sync.turns import Unit
 
 _COUNTS = ("read", "inserted", "updated", "unchanged", "adopted", "kept", "parked", "conflicts")
 _SAMPLE = 10
+_JOBS = 2
 
 FullOption = Annotated[bool, typer.Option("--full", help="Fetch everything again, not only what may have changed.")]
 PartitionOption = Annotated[
@@ -59,14 +61,17 @@ def run(
     accept_shrink: Annotated[
         bool, typer.Option("--accept-shrink", help="This once, believe a change that the guards would stop.")
     ] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, max=16, help="How many run at the same time; 1: one after the other.")
+    ] = _JOBS,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetch changes from 4D and load them into the ERP, parents first."""
+    """Fetch changes from 4D and load them into the ERP, parents first, what is independent side by side."""
     if since and partition:
         raise typer.BadParameter("--since and --partition exclude each other", param_hint="--since")
     day = since.date() if since else None
     _sync(entities, full=full, partitions=partition, since=day, dry_run=dry_run, skip_preflight=skip_preflight,
-          as_json=as_json, accept=accept_shrink)  # fmt: skip
+          as_json=as_json, accept=accept_shrink, jobs=jobs)  # fmt: skip
 
 
 def _sync(
@@ -79,30 +84,34 @@ def _sync(
     skip_preflight: bool,
     as_json: bool,
     accept: bool = False,
+    jobs: int = 1,
 ) -> None:
     with opened_workspace() as (workspace, project):
         from legacy_sync.cli.entities import choose_partitions, code_of, find_drifted, plan_each, run_each
         from legacy_sync.cli.progress import Bars
-        from legacy_sync.sync.pipeline import plan_entities, run_entity
+        from legacy_sync.sync.pipeline import Fetched, plan_entities, run_unit
+        from legacy_sync.sync.turns import units_of
 
-        mappings = project.ordered(entities or None)
+        units = units_of(project, project.ordered(entities or None))
+        mappings = [mapping for unit in units for mapping in unit]
         chosen = choose_partitions(mappings, partitions, since)
         drifted = {} if skip_preflight else find_drifted(workspace, mappings)
-        with Bars() as bars:
+        fetched: Fetched = {}
+        with Bars(len(units)) as bars:
 
-            def work(mapping: Mapping) -> RunReport:
-                progress = bars.of(mapping.entity)
-                keys = chosen[mapping.entity]
-                return run_entity(workspace, mapping, keys, full=full, progress=progress, accept=accept)
+            def work(unit: Unit) -> dict[str, RunReport]:
+                keys = chosen[unit[0].entity]
+                with bars.of(unit) as progress:
+                    return run_unit(workspace, unit, keys, full=full, progress=progress, accept=accept, fetched=fetched)
 
             def look(several: Sequence[Mapping]) -> Generator[RunReport, None, None]:
                 for keys, group in groupby(several, key=lambda mapping: chosen[mapping.entity]):
-                    yield from plan_entities(workspace, list(group), keys, full=full, progress=bars.of("plan"))
+                    yield from plan_entities(workspace, list(group), keys, full=full, progress=bars.show("plan"))
 
             if dry_run:
                 results = plan_each(project, mappings, look, drifted)
             else:
-                results = run_each(project, mappings, work, drifted)
+                results = run_each(project, mappings, work, drifted, jobs=jobs, stop=bars.stop)
         _show_results(results, dry_run=dry_run, as_json=as_json)
         raise typer.Exit(code_of(results))
 

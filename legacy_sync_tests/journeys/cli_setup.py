@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from legacy_sync.demo.four_d_server import FourDServer
+from legacy_sync.settings import PROJECT_ROOT
 
 PARENTS, VARIANTS = "products_parentproduct", "products_variantproduct"
 OURS = ("LEGACY_API_", "LEGACY_SYNC_", "ERP_DATABASE_URL", "DAGSTER_")
@@ -75,10 +77,15 @@ def bare_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
 
 @pytest.fixture
 def cli(bare_cli: Cli, erp_url: str, four_d: FourDServer, landing_root: str) -> Cli:
-    """The command with a stand-in 4D server and a fresh ERP database."""
+    """The command with a stand-in 4D server, a fresh ERP database and the mappings of families and variants."""
+    mappings = bare_cli.folder / "two_mappings"
+    shutil.copytree(PROJECT_ROOT / "mappings" / "environments", mappings / "environments")
+    for entity in (PARENTS, VARIANTS):
+        shutil.copy(PROJECT_ROOT / "mappings" / f"{entity}.yaml", mappings)
     bare_cli.environment = {
         "LEGACY_API_URL": four_d.url,
         "ERP_DATABASE_URL": erp_url,
         "LEGACY_SYNC_LANDING": landing_root,
+        "LEGACY_SYNC_MAPPINGS": str(mappings),
     }
     return bare_cli

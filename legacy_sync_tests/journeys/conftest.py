@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 from cli_setup import bare_cli, cli
-from examples_setup import desk, examples_url
+from desk_setup import desk, examples_erp
 from journey_setup import Journey, empty_store
 from shop_setup import shop
 
 from legacy_sync.demo.four_d_server import FourDServer
 
-__all__ = ["bare_cli", "cli", "desk", "examples_url", "journey", "sample_journey", "shop"]
+__all__ = ["bare_cli", "cli", "desk", "examples_erp", "journey", "sample_journey", "shop"]
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from examples_setup import Desk, convert, named, play, read_facts
+from desk_setup import Desk
+from examples_setup import convert, named, play, read_facts
 
 FACTS = read_facts("products")
 
@@ -22,7 +23,9 @@ def test_values_are_read_in_every_spelling(desk: Desk, group: dict[str, Any]):
 
 def test_ignored_recorded_keys_are_no_columns(desk: Desk):
     found = {
-        column for table in ("products_parentproduct", "products_variantproduct") for column in desk.columns(table)
+        column
+        for table in ("products_parentproduct", "products_variantproduct")
+        for column in desk.table(table).columns
     }
     assert found.isdisjoint(FACTS["without_column"])
     assert all(FACTS["without_column"].values())

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from examples_setup import Desk, convert, named, play, read_facts
+from desk_setup import Desk
+from examples_setup import convert, named, play, read_facts
 
 FACTS = read_facts("stock")
 

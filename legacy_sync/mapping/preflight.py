@@ -243,7 +243,8 @@ def _check_field(mapping: Mapping, column: Column, field: FieldMapping) -> Itera
         what = f'ERP column "{column.name}" must not be null, but the legacy value may be'
         next_step = f"add `default: {_example(column)}` or `required: true`"
         yield _erp_problem(mapping, ("fields", column.name), what, next_step)
-    if not column.nullable and field.if_invalid == "default" and field.default is None and not field.required:
+    is_filled = field.required or field.default is not None or bool(field.compose)
+    if not column.nullable and field.if_invalid == "default" and not is_filled:
         what = f'ERP column "{column.name}" must not be null, but an invalid value becomes the default, which is null'
         next_step = f"add `default: {_example(column)}`, or write `if_invalid: park`"
         yield _erp_problem(mapping, ("fields", column.name, "if_invalid"), what, next_step)

@@ -5,9 +5,9 @@ Scalars keep their natural Arrow type (int64, float64, bool, string). A column i
 that holds objects or lists, is a string column of JSON texts and its field carries the metadata
 `JSON_TEXT`. SQL null and JSON null are null. The column `ABSENT`, when it is there, names (joined by
 newlines) the attributes a record did not carry at all while others did; it is null for complete records.
-The column `BROKEN`, when it is there, says of a row that could not be read where it stands and why; all other
-attributes of such a row are null, it is parked, and it is null for sound rows. A table that has a key gives it
-as the attribute `KEY` too: as text, several parts joined by `KEY_SEPARATOR`.
+The column `BROKEN`, when it is there, says of a row that could not be read where it stands and why ("a.csv,
+line 7: 3 columns instead of 2"); its other attributes are null, and it is parked. It is null for sound rows.
+A table that has a key gives it as the attribute `KEY`, too: as text, several parts joined by `KEY_SEPARATOR`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legacy_sync.mapping.model import ANYTHING, Explode, Source
+from legacy_sync.sources.base import BROKEN
 from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sync.values import Records, raw_row
 
@@ -51,6 +52,8 @@ def _chosen(source: Source, batch: pa.RecordBatch) -> pa.RecordBatch:
         if ANYTHING in words:
             fits = pc.or_(fits, pc.not_equal(texts, ""))
         meant = pc.and_(meant, fits)
+    if BROKEN in batch.schema.names:  # what nobody could read may be meant
+        meant = pc.or_(meant, pc.is_valid(records.text(BROKEN)))
     return batch if pc.all(meant, min_count=0).as_py() else batch.filter(meant)
 
 

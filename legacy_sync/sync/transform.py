@@ -32,6 +32,7 @@ from legacy_sync.erp.staging import (
 )
 from legacy_sync.mapping.model import DecimalCast, FieldMapping, Found, Mapping, Reference, Rule, TimestampCast
 from legacy_sync.mapping.preflight import default_cast
+from legacy_sync.sources.base import BROKEN
 from legacy_sync.sync.casts import apply_casts, run_chain, to_text
 from legacy_sync.sync.cells import Cells
 from legacy_sync.sync.shaping import shape
@@ -128,6 +129,7 @@ class Transform:
         keys = self._joined_key(work)
         missing = pc.or_(pc.is_null(keys), pc.equal(pc.fill_null(keys, ""), ""))
         work.keys = keys
+        work.park_unreadable()
         work.park(missing, "no_key", "/".join(self.mapping.source.key), None, "the record has no key")
         return keys
 
@@ -276,6 +278,15 @@ class _Batch(Records):
                 self.parked[position] = ParkedRow(
                     position, self._key_of(position), reason, column, value, _message(column, value, sentence)
                 )
+
+    def park_unreadable(self) -> None:
+        """Sets the rows aside that the source itself could not read; their place is what they are known by."""
+        if BROKEN not in self.batch.schema.names:
+            return
+        for position, said in enumerate(self.text(BROKEN).to_pylist()):
+            if said is not None:
+                key = self.keys[position].as_py() or said.split(": ", 1)[0]
+                self.parked[position] = ParkedRow(position, key, "unreadable", None, None, said)
 
     def park_refused(self, cells: Cells, column: str, original: pa.Array | None) -> None:
         """Sets the rows aside whose value did not cast."""

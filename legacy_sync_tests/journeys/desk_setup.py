@@ -130,32 +130,34 @@ class Desk:
         before: dict[str, list[Row]] | None = None,
         between: Iterable[str] = (),
         afterwards: Iterable[str] = (),
+        entity: str | None = None,
     ) -> RunReport:
         """Loads `before`, then saves and loads each list of records, with edits of the ERP between; the last counts.
 
-        At last the tables named by `afterwards` are loaded once more.
+        At last the tables named by `afterwards` are loaded once more. `entity` is another one of the same table.
         """
         tables = {**(before or {}), table: [record for records in runs for record in records]}
         tables |= {other: [] for other in UNIT if table in UNIT and other not in tables}
+        entities = {name: ENTITIES[name] for name in tables} | ({table: entity} if entity else {})
         store = Store()
         for number, (name, records) in enumerate(tables.items(), start=1):
             store.add_table(_definition(name, records, number))
         with ExitStack() as stack:
             url = stack.enter_context(FourDServer(store)).url
-            project, mappings = _read_project(tuple(tables), self.shared_folder)
+            project, mappings = _read_project(tuple(entities.values()), self.shared_folder)
             workspace = open_workspace(read_settings(self._environ(mappings, url)), project)
             stack.callback(workspace.close)
             for name, records in (before or {}).items():
                 _save(store, name, records)
-                run_entity(workspace, project.get(ENTITIES[name]))
+                run_entity(workspace, project.get(entities[name]))
             for number, records in enumerate(runs):
                 for edit in between if number else ():
                     self.connection.execute(edit)  # type: ignore[call-overload]
                 _save(store, table, records)
-                report = run_entity(workspace, project.get(ENTITIES[table]))
+                report = run_entity(workspace, project.get(entities[table]))
                 store.clock.advance(days=3)
             for name in afterwards:
-                run_entity(workspace, project.get(ENTITIES[name]))
+                run_entity(workspace, project.get(entities[name]))
         return report
 
     def _environ(self, mappings: Path, server_url: str) -> dict[str, str]:
@@ -228,12 +230,12 @@ def _find_table(name: str, connection: psycopg.Connection) -> ErpTable:
 
 
 @cache
-def _read_project(tables: tuple[str, ...], shared_folder: Path) -> tuple[Project, Path]:
-    """The mappings of these tables as the project has them, in a folder of their own."""
+def _read_project(entities: tuple[str, ...], shared_folder: Path) -> tuple[Project, Path]:
+    """These mappings as the project has them, in a folder of their own."""
     folder = shared_folder / f"mappings_{secrets.token_hex(4)}"
     (folder / "environments").mkdir(parents=True)
     (folder / "environments" / "examples.json").write_bytes(orjson.dumps(_OVERLAY))
-    for entity in (ENTITIES[table] for table in tables):
+    for entity in entities:
         (folder / f"{entity}.json").write_bytes(orjson.dumps(_mapping_words(entity)))
     settings = read_settings({"LEGACY_SYNC_ENV": "examples", "LEGACY_SYNC_MAPPINGS": str(folder)})
     return load_project(settings), folder

@@ -3,6 +3,7 @@
 The data files `examples_<area>.yaml` carry the facts over in these words:
 
     table           4D table; its mapping is the one under test
+    entity          the mapping, where several read that table
     record          a 4D record, or `records`; `runs` are lists of records, each saved days after the last run
                     without __KEY a record gets one, as a server always sends it
     before          records of other 4D tables that are loaded first: {table: [records]}
@@ -57,9 +58,10 @@ def play(desk: Desk, example: Facts) -> tuple[Facts, Facts]:
     desk.give(_flat(deepcopy(example.get("given", []))))
     runs = example.get("runs") or [example.get("records") or [example["record"]]]
     before, afterwards = example.get("before"), example.get("afterwards", ())
-    report = desk.run(example["table"], runs, before, afterwards=afterwards)
+    entity = example.get("entity", ENTITIES[example["table"]])
+    report = desk.run(example["table"], runs, before, afterwards=afterwards, entity=entity)
     wanted = wanted_rows(example)
-    rows = list(desk.written(ENTITIES[example["table"]]).values())
+    rows = list(desk.written(entity).values())
     counts = example.get("counts", {}) | {n: ours for n, (ours, _) in example.get("instead_counts", {}).items()}
     others = example.get("after", [])
     found = {

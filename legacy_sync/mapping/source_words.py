@@ -297,6 +297,11 @@ def _delimiter(value: object) -> object:
     return _DELIMITERS.get(value, value) if isinstance(value, str) else value
 
 
+Sign = Annotated[str, Field(min_length=1, max_length=1)]
+Delimiter = Annotated[
+    Sign,
+    BeforeValidator(_delimiter, json_schema_input_type=Literal["tab", "semicolon", "comma", "pipe"] | Sign),
+]
 Encoding = Literal["utf-8", "utf-16", "windows-1252", "iso-8859-1", "mac_roman", "cp437", "cp850"]
 
 
@@ -312,9 +317,7 @@ class FilesTable(Word):
         default="auto", description="auto: what the first bytes say (BOM), else `fallback_encoding`"
     )
     fallback_encoding: Encoding = "utf-8"
-    delimiter: Annotated[
-        str, BeforeValidator(_delimiter), Field(min_length=1, max_length=1, description="tab, semicolon, comma, …")
-    ] = ","
+    delimiter: Delimiter = Field(default=",", description="a sign, or its name")
     quoting: bool = Field(default=True, description='false: " is a character like any other (text exports of 4D)')
     line_ends: Literal["auto", "cr", "lf", "crlf"] = Field(
         default="auto", description="said: then the other characters belong to the text"

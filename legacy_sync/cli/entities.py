@@ -15,7 +15,7 @@ from legacy_sync.cli.shell import ABORTED, BAD_USAGE, PARKED, describe, exit_cod
 from legacy_sync.errors import LegacySyncError, SchemaDrift
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping, WindowPartitions
-from legacy_sync.sync.report import RunReport
+from legacy_sync.sync.report import RunReport, link_rates
 from legacy_sync.sync.turns import Turns, Unit, units_of
 from legacy_sync.sync.windows import list_windows, select_windows, today_of
 from legacy_sync.sync.workspace import Workspace, preflight
@@ -45,7 +45,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Plain types only."""
         if self.report:
-            return self.report.to_json()
+            return {**self.report.to_json(), "link_rates": link_rates(self.report.links)}
         error = describe(self.error) if self.error else None
         return {"entity": self.entity, "outcome": self.outcome, "error": error, "waits_for": self.waits_for}
 

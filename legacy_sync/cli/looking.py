@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,16 @@ from legacy_sync.cli.shell import (
     EntitiesArgument,
     JsonOption,
     console,
+    incomplete_links,
     opened_workspace,
     print_json,
     print_next,
     print_table,
 )
+from legacy_sync.sync.report import link_rates
 
 if TYPE_CHECKING:
+    from legacy_sync.mapping.model import Mapping
     from legacy_sync.sync.reconcile import Reconciliation
 
 _SHOWN_KEYS = 5
@@ -32,30 +35,50 @@ _JSON_KEYS = 1000
 def status(entities: EntitiesArgument = None, as_json: JsonOption = False) -> None:
     """Every entity with its last run, what waits for a person, and how old its data is."""
     with opened_workspace() as (workspace, project):
-        from legacy_sync.ledger.runs import list_entity_states
+        from legacy_sync.ledger.runs import list_entity_states, read_links
+        from legacy_sync.mapping.loader import dependencies_of
 
-        names = [mapping.entity for mapping in project.ordered(entities or None)]
+        mappings = project.ordered(entities or None)
+        before = dependencies_of(project.mappings)
         with workspace.erp() as connection:
-            states = list_entity_states(connection)
+            states, links = list_entity_states(connection), read_links(connection)
     now = datetime.now(UTC)
-    rows = [_state_of(name, states.get(name, {}), now) for name in names]
+    found = [
+        {**_words_of(m, before[m.entity]), **_state_of(states.get(m.entity, {}), links.get(m.entity, {}), now)}
+        for m in mappings
+    ]
+    groups = list(dict.fromkeys(row["group"] for row in found))
+    rows = sorted(found, key=lambda row: groups.index(row["group"]))
     if as_json:
         print_json({"entities": rows})
         return
-    columns = ("entity", "run", "outcome", "started", "read", "inserted", "updated", "parked now", "conflicts now",
-               "bound", "watermark", "last success")  # fmt: skip
-    print_table("", columns, [_row_of(row) for row in rows])
+    columns = ("group", "entity", "rows", "parked", "conflicts", "last run", "last success", "watermark", "links")
+    print_table("", columns, _rows_by_group(rows))
+    console().print(_in_one_line(rows), markup=False)
     for row in rows:
         if row["message"]:
             console().print(f"{row['entity']}: {row['message']}", markup=False, style="red", soft_wrap=True)
     print_next(_next_steps(rows))
 
 
-def _state_of(name: str, state: Dict[str, Any], now: datetime) -> dict[str, Any]:
+def _words_of(mapping: Mapping, before: Sequence[str]) -> dict[str, Any]:
+    """What the mapping says of an entity."""
+    return {
+        "entity": mapping.entity,
+        "group": mapping.group,
+        "unit": mapping.unit.name if mapping.unit else None,
+        "source": mapping.source.server,
+        "legacy_table": mapping.source.table,
+        "erp_table": mapping.target.table,
+        "after": list(before),
+    }
+
+
+def _state_of(state: Dict[str, Any], links: dict[str, dict[str, int]], now: datetime) -> dict[str, Any]:
+    """What the ledger knows of it."""
     success = state.get("last_success_at")
     failed = state.get("outcome") == "failed"
     return {
-        "entity": name,
         "run_id": state.get("run_id"),
         "outcome": state.get("outcome") or "never run",
         "mode": state.get("mode"),
@@ -68,25 +91,41 @@ def _state_of(name: str, state: Dict[str, Any], now: datetime) -> dict[str, Any]
         "watermark": state.get("watermark"),
         "last_success_at": success,
         "last_success_age_seconds": (now - success).total_seconds() if success else None,
+        "links": links,
+        "link_rates": link_rates(links),
         "message": state.get("message") if failed else None,
     }
 
 
-def _row_of(state: Dict[str, Any]) -> tuple[Any, ...]:
-    counts = state["counts"]
-    age = state["last_success_age_seconds"]
-    return (
-        state["entity"],
-        state["run_id"],
-        state["outcome"].replace("_", " "),
-        state["started_at"],
-        *(counts.get(name) for name in ("read", "inserted", "updated")),
-        state["parked"],
-        state["conflicts"],
-        state["bound"],
-        state["watermark"],
-        f"{_span(age)} ago" if age is not None else None,
-    )
+def _rows_by_group(rows: Sequence[Dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    """A line per entity, parents first in each group; zeros are left out, since they need nobody."""
+    group = None
+    for row in rows:
+        age = row["last_success_age_seconds"]
+        yield (
+            row["group"] if row["group"] != group else "",
+            row["entity"],
+            row["bound"],
+            row["parked"] or None,
+            row["conflicts"] or None,
+            row["outcome"].replace("succeeded_with_parked", "with parked rows"),
+            f"{_span(age)} ago" if age is not None else None,
+            row["watermark"],
+            ", ".join(f"{column} {share}" for column, share in incomplete_links(row["link_rates"]).items()),
+        )
+        group = row["group"]
+
+
+def _in_one_line(rows: Sequence[Dict[str, Any]]) -> str:
+    numbers = {
+        "failed": sum(row["outcome"] == "failed" for row in rows),
+        "never run": sum(row["outcome"] == "never run" for row in rows),
+        "rows parked": sum(row["parked"] for row in rows),
+        "conflicts": sum(row["conflicts"] for row in rows),
+    }
+    total = sum(row["bound"] for row in rows)
+    noted = [f"{number:,} {what}" for what, number in numbers.items() if number]
+    return ", ".join([f"{len(rows)} entities, {total:,} rows", *noted])
 
 
 def _span(seconds: float) -> str:
@@ -112,20 +151,29 @@ def _next_steps(rows: list[dict[str, Any]]) -> list[str]:
 def reconcile(entities: EntitiesArgument = None, as_json: JsonOption = False) -> None:
     """Compare counts and keys of both sides, without fetching whole rows.
 
-    Exit code 0 if both sides agree, 3 if only parked rows are missing, 1 if something else is.
+    Entities whose keys cannot be listed alone are left out, unless they are named. Exit code 0 if both sides
+    agree, 3 if only parked rows are missing, 1 if something else is.
     """
     with opened_workspace() as (workspace, project):
+        from legacy_sync.sync.reconcile import is_comparable
         from legacy_sync.sync.reconcile import reconcile as compare
 
+        mappings = project.ordered(entities or None)
+        left_out = [m.entity for m in mappings if not entities and not is_comparable(m)]
         with workspace.erp() as connection:
             found = {
                 m.entity: compare(connection, workspace.source(m.source.server), m, shown=_JSON_KEYS)
-                for m in project.ordered(entities or None)
+                for m in mappings
+                if m.entity not in left_out
             }
     if as_json:
-        print_json({"entities": [{"entity": name, "agrees": r.agrees, **asdict(r)} for name, r in found.items()]})
+        rows = [{"entity": name, "agrees": r.agrees, **asdict(r)} for name, r in found.items()]
+        print_json({"entities": rows, "left_out": left_out})
     else:
         _show_reconciliations(found)
+        if left_out:
+            text = f"not compared, since a list of keys is not enough: {', '.join(left_out)}"
+            console().print(text, markup=False, soft_wrap=True)
     if not all(result.agrees for result in found.values()):
         raise typer.Exit(ABORTED)
     if any(result.parked for result in found.values()):

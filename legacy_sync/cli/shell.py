@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -187,6 +188,12 @@ def _shown(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value.astimezone():%Y-%m-%d %H:%M:%S}" if isinstance(value, datetime) else str(value)
+
+
+def incomplete_links(rates: Mapping[str, float]) -> dict[str, str]:
+    """References of which not every row found its parent, worst first: column and share as text."""
+    incomplete = sorted((rate, column) for column, rate in rates.items() if rate < 1)
+    return {column: f"{math.floor(rate * 1000) / 10:.1f} %" for rate, column in incomplete}
 
 
 def print_next(lines: Iterable[str]) -> None:

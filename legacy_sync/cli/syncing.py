@@ -13,6 +13,7 @@ from legacy_sync.cli.shell import (
     EntitiesArgument,
     JsonOption,
     console,
+    incomplete_links,
     opened_workspace,
     print_json,
     print_next,
@@ -130,6 +131,7 @@ def _show_results(results: Sequence[Result], *, dry_run: bool, as_json: bool) ->
                 _show_details(result.report)
     title = "plan: nothing was written" if dry_run else ""
     print_table(title, ("entity", *_COUNTS, "seconds", "outcome"), [_row_of(result) for result in results])
+    _show_links([result.report for result in results if result.report])
     for result in results:
         if result.waits_for:
             text = f"{result.entity} was skipped, because it builds on {result.waits_for}, which failed"
@@ -142,6 +144,23 @@ def _row_of(result: Result) -> tuple[Any, ...]:
         return (result.entity, *(None for _ in _COUNTS), None, result.outcome)
     counts = [getattr(result.report.counts, name) for name in _COUNTS]
     return (result.entity, *counts, float(sum(result.report.seconds.values())), result.outcome)
+
+
+def _show_links(reports: Sequence[RunReport]) -> None:
+    """References of which not every row found its parent; none at all is a fault of the mapping or of the order."""
+    from legacy_sync.sync.report import link_rates
+
+    rows = []
+    for report in reports:
+        for column, share in incomplete_links(link_rates(report.links)).items():
+            numbers = report.links[column]
+            named = numbers["rows"] - numbers.get("blank", 0)
+            rows.append((report.entity, column, share, named, numbers.get("missing", 0), numbers.get("ambiguous", 0)))
+    columns = ("entity", "reference", "found", "rows with a parent", "missing", "ambiguous")
+    print_table("references that did not find every parent" if rows else "", columns, rows)
+    for entity, column, *_ in (row for row in rows if row[2] == "0.0 %"):
+        text = f"{entity}: no row found its {column}: check how the mapping finds it, and that its parents are loaded"
+        console().print(text, markup=False, style="red", soft_wrap=True)
 
 
 def _show_details(report: RunReport) -> None:

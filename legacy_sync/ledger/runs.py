@@ -229,6 +229,20 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
         return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
 
 
+def read_links(connection: psycopg.Connection) -> dict[str, dict[str, dict[str, int]]]:
+    """For each entity how its newest run with references to resolve, of the last hundred, found their parents.
+
+    As a run reports it: reference column → {rows, linked, blank, missing, ambiguous, …}.
+    """
+    rows = connection.execute(
+        "select e.name, r.links from legacy_sync.entity e cross join lateral ("
+        "  select x.links from (select id, report -> 'links' as links from legacy_sync.run"
+        "    where entity_id = e.id and outcome like 'succeeded%' order by id desc limit 100) x"
+        "  where x.links @? '$.* ? (@.rows > @.blank)' order by x.id desc limit 1) r"
+    ).fetchall()
+    return {str(name): dict(links) for name, links in rows}
+
+
 def _who() -> str:
     try:
         user = getpass.getuser()

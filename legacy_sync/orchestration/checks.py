@@ -17,12 +17,12 @@ from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
 from legacy_sync.orchestration.layout import erp_key
-from legacy_sync.orchestration.metadata import SHOWN, link_rates, table_of, to_metadata
+from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.sync.pipeline import Workspace
 from legacy_sync.sync.reconcile import Reconciliation, reconcile
-from legacy_sync.sync.report import RunReport
+from legacy_sync.sync.report import RunReport, link_rates
 
 WARN = dg.AssetCheckSeverity.WARN
 ERROR = dg.AssetCheckSeverity.ERROR
@@ -139,7 +139,7 @@ def _conflicts(standing: Standing) -> dg.AssetCheckResult:
 
 
 def _links(report: RunReport) -> dg.AssetCheckResult:
-    rates = link_rates(report)
+    rates = link_rates(report.links)
     dead = sorted(column for column, rate in rates.items() if rate == 0)
     return dg.AssetCheckResult(
         check_name="link_rate",

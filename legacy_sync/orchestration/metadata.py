@@ -18,7 +18,7 @@ from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.mapping.model import FieldMapping, Found
 from legacy_sync.mapping.model import Mapping as EntityMapping
 from legacy_sync.settings import Settings
-from legacy_sync.sync.report import Counts, FetchSummary, ParkedSample, RunReport
+from legacy_sync.sync.report import Counts, FetchSummary, ParkedSample, RunReport, link_rates
 
 SHOWN = 50
 Metadata = dict[str, dg.MetadataValue[Any]]
@@ -202,7 +202,7 @@ def of_load(report: RunReport, bound: int) -> Metadata:
     """What a load did beyond the counts, as numbers and tables; `bound` rows of the ERP table are ours."""
     seconds = {f"seconds_{stage}": spent for stage, spent in report.seconds.items()}
     total = sum(report.seconds.values())
-    links = {f"link_rate_{column}": rate for column, rate in link_rates(report).items()}
+    links = {f"link_rate_{column}": rate for column, rate in link_rates(report.links).items()}
     return to_metadata(
         {
             "dagster/row_count": bound,
@@ -219,12 +219,6 @@ def of_load(report: RunReport, bound: int) -> Metadata:
             "parked": parked_table(report.parked_sample) if report.parked_sample else None,
         }
     )
-
-
-def link_rates(report: RunReport) -> dict[str, float]:
-    """Reference column → share of the rows that name a parent and found it."""
-    named = {column: n["rows"] - n.get("blank", n.get("null", 0)) for column, n in report.links.items()}
-    return {column: report.links[column]["linked"] / rows for column, rows in named.items() if rows > 0}
 
 
 def parked_table(rows: Sequence[ParkedSample]) -> dg.MetadataValue[Any]:

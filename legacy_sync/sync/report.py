@@ -82,7 +82,7 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
     """seconds per stage: fetch, transform, stage, plan, apply"""
     links: dict[str, dict[str, int]] = field(default_factory=dict)
-    """reference column -> {rows, linked, null, missing, ambiguous}"""
+    """reference column -> {rows, linked, blank, missing, ambiguous, …}"""
     parked_by_reason: dict[str, int] = field(default_factory=dict)
     rule_violations: dict[str, int] = field(default_factory=dict)
     """rule name -> rows that broke it"""
@@ -99,6 +99,12 @@ class RunReport:
     def to_json(self) -> dict[str, Any]:
         """Plain types only, for `--json` and metadata."""
         return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def link_rates(links: dict[str, dict[str, int]]) -> dict[str, float]:
+    """Reference column → share of the rows that name a parent and found it; without such rows it has none."""
+    named = {column: numbers["rows"] - numbers.get("blank", 0) for column, numbers in links.items()}
+    return {column: links[column]["linked"] / rows for column, rows in named.items() if rows > 0}
 
 
 def _plain(value: Any) -> Any:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from dagster_shared.serdes import deserialize_value, serialize_value
 
-from legacy_sync.orchestration.metadata import link_rates, of_counts, table_of, to_metadata
-from legacy_sync.sync.report import Counts, RunReport
+from legacy_sync.orchestration.metadata import of_counts, table_of, to_metadata
+from legacy_sync.sync.report import Counts, link_rates
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_link_rate_counts_only_rows_that_name_a_parent():
         "parent_id": {"rows": 10, "blank": 2, "linked": 6, "missing": 2},
         "empty_id": {"rows": 3, "blank": 3, "linked": 0},
     }
-    assert link_rates(RunReport("x", links=links)) == {"parent_id": 0.75}
+    assert link_rates(links) == {"parent_id": 0.75}
 
 
 def test_table_takes_times_and_nothing():

@@ -21,7 +21,8 @@ from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
 from legacy_sync.ledger import conflicts, quarantine, runs, units
 from legacy_sync.ledger.other_keys import remember_other_keys
-from legacy_sync.mapping.model import NumberRangePartitions
+from legacy_sync.mapping.model import NumberRangePartitions, Source
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.sources.landing import LandedFetch, Landing
 from legacy_sync.sync.bound import Bound
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
@@ -199,7 +200,7 @@ class Loader:
         if len(chunk.fetched) > 1:
             staging.drop_superseded(self.connection)
             self._settle_parked(chunk)
-        if not slice_.replays and self.mapping.source.key != _UNIQUE_KEY:
+        if not slice_.replays and not _has_unique_keys(self.mapping.source):
             self._settle_doubles()
         if self.mapping.unit and self.incomplete:
             staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key)
@@ -366,6 +367,11 @@ class Loader:
         now = time.monotonic()
         self.report.seconds[stage] = self.report.seconds.get(stage, 0.0) + now - began
         return now
+
+
+def _has_unique_keys(source: Source) -> bool:
+    """Whether two records can never have one key: 4D gives each of its rows one of its own."""
+    return source.server == FOUR_D and source.key == _UNIQUE_KEY and not source.key_cast
 
 
 def _with_record(chunk: Chunk, row: tuple[Any, ...], status: str) -> quarantine.Parked:

@@ -181,6 +181,11 @@ class Desk:
         )
         return {str(row.pop("_record")): self._with_references(entity, row) for row in rows}
 
+    def parked(self) -> dict[str, str]:
+        """Why records wait, by legacy key."""
+        rows = self._query("select legacy_key, reason from legacy_sync.quarantine where status = 'open'")
+        return {row["legacy_key"]: row["reason"] for row in rows}
+
     def rows(self, table: str) -> list[Row]:
         """The rows of an ERP table, with what their references point to."""
         return [self._with_references(table, row) for row in self._query(f"select * from {table} order by id")]

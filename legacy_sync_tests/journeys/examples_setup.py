@@ -16,11 +16,12 @@ The data files `examples_<area>.yaml` carry the facts over in these words:
     parked          why the record waits; without it and without rows it is ignored
     after           other ERP rows afterwards: [{table: …, where: {…}, expect: {…}}]
     counts          counts of the last run; `instead_counts` as above
+    warnings        warnings of the last run, by text; `violations` of rules, by name
 
 A group of `conversions` is about one `column`, or several, which the facts then name. Its values are
 {id: [value of its `attributes`, what becomes of it]}, or [value, recorded, ours, number] where we deviate. Each value
 has a record of its own, whose `numbered` attributes count up, and with `given_each` an ERP row of that number;
-`exploded` makes them items of one record.
+`exploded` makes them items of one record. `parked <reason>` stands for a record that waits.
 
 A mapping as value is the row a reference points to, by some of its columns. `~text` is a regular expression,
 `now` a moment of this test.
@@ -68,13 +69,21 @@ def play(desk: Desk, example: Facts) -> tuple[Facts, Facts]:
         "rows": [shown(row, want) for row, want in zip_longest(rows, wanted, fillvalue={})],
         "parked": dict(report.parked_by_reason),
         "counts": {name: getattr(report.counts, name) for name in counts},
+        "warnings": {name: report.warnings.get(name, 0) for name in example.get("warnings", ())},
+        "violations": {name: report.rule_violations.get(name, 0) for name in example.get("violations", ())},
         "after": [
             [shown(row, other["expect"]) for row in desk.rows(other["table"]) if _has(row, other["where"])]
             for other in others
         ],
     }
-    after = [[plain(other["expect"])] for other in others]
-    return found, {"rows": plain(wanted), "parked": parked_by_reason(example), "counts": counts, "after": after}
+    return found, {
+        "rows": plain(wanted),
+        "parked": parked_by_reason(example),
+        "counts": counts,
+        "warnings": example.get("warnings", {}),
+        "violations": example.get("violations", {}),
+        "after": [[plain(other["expect"])] for other in others],
+    }
 
 
 def wanted_rows(example: Facts) -> list[Row]:
@@ -105,19 +114,23 @@ def convert(desk: Desk, group: Facts) -> tuple[Facts, Facts]:
         word = group["exploded"]
         records = [{"id": 0, "scope": word["scope"], "data_": {word["list"]: records}}]
     desk.run(group["table"], [records])
-    rows = desk.written(ENTITIES[group["table"]])
+    rows, parked = desk.written(ENTITIES[group["table"]]), desk.parked()
     key = str if "exploded" in group else key_of
     wanted = wanted_values(group)
     if "column" in group:
         wanted = {name: {group["column"]: want} for name, want in wanted.items()}
-    found = {name: shown(rows.get(key(n), {}), want) for n, (name, want) in zip(numbers, wanted.items(), strict=True)}
+    found = {}
+    for number, (name, want) in zip(numbers, wanted.items(), strict=True):
+        legacy_key = key(number)
+        waits = f"parked {parked.get(legacy_key)}"
+        found[name] = shown(rows[legacy_key], want) if legacy_key in rows else dict.fromkeys(want, waits)
     return found, plain(wanted)
 
 
 def _record_of(group: Facts, number: int, value: Any) -> Row:
     said = dict.fromkeys(group["attributes"], value) if "attributes" in group else value
     key = {} if "exploded" in group else {"__KEY": key_of(number)}
-    return {**key, **group.get("record", {}), **dict.fromkeys(group.get("numbered", ()), number), **said}
+    return {**group.get("record", {}), **dict.fromkeys(group.get("numbered", ()), number), **said, **key}
 
 
 def wanted_values(group: Facts) -> dict[str, Any]:
@@ -126,11 +139,8 @@ def wanted_values(group: Facts) -> dict[str, Any]:
 
 
 def shown(row: Row, wanted: Row) -> Row:
-    """The wanted columns of a row, in the form of `plain`; of one that nobody wanted all, and `parked` for none."""
-    if not row:
-        return dict.fromkeys(wanted, "parked")
-    wanted = wanted or row
-    return {column: _shown(row[column], want) for column, want in wanted.items()}
+    """The wanted columns of a row, in the form of `plain`; all of one that nobody wanted."""
+    return {column: _shown(row.get(column), want) for column, want in (wanted or row).items()}
 
 
 def _has(row: Row, values: Row) -> bool:

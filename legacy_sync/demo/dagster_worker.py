@@ -37,17 +37,21 @@ def _materialize(*, full: bool) -> dict[str, Any]:
     from legacy_sync.mapping.loader import load_project
     from legacy_sync.orchestration.jobs import list_jobs
     from legacy_sync.orchestration.layout import build_layout
+    from legacy_sync.orchestration.waves import list_waves
     from legacy_sync.settings import read_settings
 
     layout = build_layout(load_project(read_settings()))
+    jobs = {job.cut.label: job.name for job in list_jobs(layout) if job.group is None}
     definitions = defs()
     runs, failed = [], ""
     with dg.DagsterInstance.get() as instance:
-        for job in (job for job in list_jobs(layout) if job.group is None):
-            result = definitions.resolve_job_def(job.name).execute_in_process(
+        for wave in list_waves(layout):
+            tables = dict.fromkeys(layout.table_of(mapping).key for mapping in wave.mappings)
+            result = definitions.resolve_job_def(jobs[wave.label]).execute_in_process(
                 instance=instance,
-                tags=_range_of(job.unit.partitioned, full),
-                run_config=_config_of([layout.table_of(mapping).key for mapping in job.unit.mappings], full),
+                asset_selection=layout.keys_of(wave.mappings),
+                tags=_range_of(wave.partitioned, full),
+                run_config=_config_of(list(tables), full),
                 raise_on_error=False,
             )
             runs.append(result.run_id)
@@ -69,7 +73,8 @@ def _range_of(mapping: Any, full: bool) -> dict[str, str]:
     if mapping is None:
         return {}
     windows = list_windows(mapping, today_of(mapping, datetime.now(UTC)))
-    chosen = windows if full or not mapping.source.cursor else windows[-_RECENT:]
+    is_by_day = mapping.partitions.type == "window"  # only then new rows lie in the last ones
+    chosen = windows[-_RECENT:] if is_by_day and not full else windows
     return {
         "dagster/asset_partition_range_start": chosen[0].partition,
         "dagster/asset_partition_range_end": chosen[-1].partition,

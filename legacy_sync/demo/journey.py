@@ -18,10 +18,12 @@ from rich.text import Text
 
 from legacy_sync.demo.dagster_home import environment_of, write_dagster_yaml
 from legacy_sync.demo.imports import Imports
-from legacy_sync.demo.proof import Claim, fingerprint, last_run, list_runs, prove
+from legacy_sync.demo.proof import Claim, Mappings, fingerprint, last_run, list_runs, prove
 from legacy_sync.demo.servers import Sample, hosted
 from legacy_sync.demo.state import DemoFolder, Servers
-from legacy_sync.demo.working_day import EDITS, Day, work_a_day
+from legacy_sync.demo.working_day import EDITS, Day, ask_admin, work_a_day
+from legacy_sync.mapping.loader import load_project
+from legacy_sync.settings import read_settings
 
 _COUNTS = ("read", "inserted", "updated", "unchanged", "kept", "conflicts", "parked")
 
@@ -70,12 +72,14 @@ def run_journey(out: Console, sample: Sample, *, keep: bool = False) -> bool:
     story.tell(f"Everything happens in {folder.root}; each demo begins anew.")
     story.tell("\nPostgreSQL and a stand-in for the 4D server start …", "bold")
     with Imports(folder) as imports, hosted(folder, sample, fresh=True, keep=keep) as servers:
-        story.tell(f"  {time.monotonic() - began:.1f} s, 4D has {sample.families:,} families, "
-                   f"{sample.variants:,} variants", "dim")  # fmt: skip
+        rows = ask_admin(str(servers.api_url), "counters")["tables"]
+        story.tell(f"  {time.monotonic() - began:.1f} s, 4D has {sum(rows.values()):,} rows in {len(rows)} tables,"
+                   f" {len(servers.services)} settings lead to other systems", "dim")  # fmt: skip
         write_dagster_yaml(folder, servers)
         imports.use(environment_of(folder, servers, closed=True))
         with psycopg.connect(servers.erp_url, autocommit=True) as connection:
-            claims, runs = _walk(story, folder, servers, imports, connection, sample.seed)
+            mappings = load_project(read_settings(environment_of(folder, servers, closed=True))).mappings
+            claims, runs = _walk(story, folder, servers, imports, connection, sample.seed, mappings)
             _summarise(story, connection, claims, runs, time.monotonic() - began)
         _say_next(story, servers, keep=keep)
     return all(claim.holds for claim in claims)
@@ -88,6 +92,7 @@ def _walk(
     imports: Imports,
     connection: psycopg.Connection,
     seed: int,
+    mappings: Mappings,
 ) -> tuple[list[Claim], Runs]:
     """First import, a working day, second import, and a third one that has nothing to do."""
     assert servers.api_url is not None  # the demo always has its own
@@ -98,13 +103,16 @@ def _walk(
         _tell_day(story, day)
     with story.step("Second import: only what has changed"):
         runs += _import(story, imports, connection, full=False)
-    before = fingerprint(connection)
+    before = fingerprint(connection, mappings)
     with story.step("Third import: every row once more, though nobody has changed anything"):
         again = _import(story, imports, connection, full=True)
-    claims = prove(connection, servers.api_url, day)
+    claims = prove(connection, servers.api_url, day, mappings)
     written = sum(run["counts"][name] for run in again for name in ("inserted", "updated", "adopted"))
     claims.append(
-        Claim("the third import read everything and wrote nothing", written == 0 and fingerprint(connection) == before)
+        Claim(
+            "the third import read everything and wrote nothing",
+            written == 0 and fingerprint(connection, mappings) == before,
+        )
     )
     return claims, runs + again
 

@@ -103,13 +103,27 @@ def dependencies_of(mappings: dict[str, Mapping]) -> dict[str, tuple[str, ...]]:
     """For each entity the entities that must be loaded before it, as far as they are mapped."""
     by_table: dict[str, list[str]] = {}
     for entity, mapping in mappings.items():
-        by_table.setdefault(mapping.target.table, []).append(entity)
+        if mapping.target.rows == "all":  # others bring no rows that anything could refer to
+            by_table.setdefault(mapping.target.table, []).append(entity)
     result = {}
     for entity, mapping in mappings.items():
         referenced = [name for table in mapping.referenced_tables for name in by_table.get(table, [])]
         declared = [name for name in mapping.depends_on if name in mappings]
         result[entity] = tuple(dict.fromkeys(name for name in [*referenced, *declared] if name != entity))
     return result
+
+
+def _by_unit(mappings: dict[str, Mapping], dependencies: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The same, with every unit as its first member: what is loaded together waits together."""
+    firsts: dict[str, str] = {}
+    for entity, mapping in mappings.items():
+        if mapping.unit:
+            firsts.setdefault(mapping.unit.name, entity)
+    meant = {e: firsts[m.unit.name] if m.unit else e for e, m in mappings.items()}
+    joined: dict[str, dict[str, None]] = {name: {} for name in meant.values()}
+    for entity, before in dependencies.items():
+        joined[meant[entity]].update(dict.fromkeys(meant[b] for b in before if meant[b] != meant[entity]))
+    return {name: tuple(before) for name, before in joined.items()}
 
 
 def _depths(dependencies: dict[str, tuple[str, ...]]) -> dict[str, int]:
@@ -244,7 +258,8 @@ class _Reader:
 
     def check_cycles(self, mappings: dict[str, Mapping]) -> None:
         """Entities that wait for each other can never start."""
-        cycle = _find_cycle(dependencies_of(mappings))
+        dependencies = dependencies_of(mappings)
+        cycle = _find_cycle(dependencies) or _find_cycle(_by_unit(mappings, dependencies))
         if cycle:
             what = "these entities wait for each other: " + " → ".join(cycle)
             path = _path_of_dependency(mappings[cycle[0]], mappings[cycle[1]])

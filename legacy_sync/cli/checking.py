@@ -81,16 +81,21 @@ def check(
 
 
 def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[LegacySyncError]:
-    """Compares with 4D's catalog; a server that cannot be asked is returned, so that the other side is checked too."""
+    """Compares with the catalogs of 4D and other sources; one that cannot be asked is returned, the others go on."""
     from legacy_sync.mapping.preflight import check_mapping
 
+    unreachable: dict[str, LegacySyncError] = {}
     for finding in findings.values():
+        server = finding.mapping.source.server
+        if server in unreachable:
+            continue
         try:
-            catalog = workspace.source(finding.mapping.source.server).describe()
+            catalog = workspace.source(server).describe()
         except LegacySyncError as error:
-            return [error]
+            unreachable[server] = error
+            continue
         finding.problems += check_mapping(finding.mapping, catalog, None, list)
-    return []
+    return list(unreachable.values())
 
 
 def _check_erp(workspace: Workspace, findings: Dict[str, _Finding]) -> list[LegacySyncError]:

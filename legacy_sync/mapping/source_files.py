@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from legacy_sync.errors import Problem
 from legacy_sync.mapping import model as mapping_model
 from legacy_sync.mapping import rephrase
-from legacy_sync.mapping.document import Document, Place, ValuePath, dotted, merge
+from legacy_sync.mapping.document import Document, Filled, Place, ValuePath, dotted, merge
 from legacy_sync.mapping.source_words import BUILT_IN, FOUR_D, FourDWords, SourceWords
 from legacy_sync.mapping.suggest import did_you_mean, name_all
 
@@ -200,11 +200,17 @@ def _with_texts(document: Document) -> dict[str, Any]:
 def _check_secrets(options: SourceWords, document: Document) -> None:
     for loc, secret in options.secrets():
         path: ValuePath = rephrase.written_path(_by_alias(loc), document.data)
-        said = document.filled.get(path)
-        is_hidden = said is not None and (_VARIABLE_ONLY.fullmatch(said.written) or secret not in said.written)
-        if secret and not is_hidden:
+        if secret and not _VARIABLE_ONLY.fullmatch(_as_written(options, loc, secret, document.filled.get(path))):
             word = dotted(path)
             document.report(path, f'a secret stands in the file: "{word}"', f"write {word}: ${{NAME}} and set NAME")
+
+
+def _as_written(options: SourceWords, loc: ValuePath, secret: str, said: Filled | None) -> str:
+    """The secret with its variable, as it stands in the file; it may be only a part of a value."""
+    if said is None:
+        return secret
+    written = options.model_copy(update={str(loc[0]): said.written}) if len(loc) == 1 else options
+    return dict(written.secrets()).get(loc, said.written) if len(loc) == 1 else said.written
 
 
 def _by_alias(loc: ValuePath) -> ValuePath:

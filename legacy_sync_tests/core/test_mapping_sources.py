@@ -70,6 +70,12 @@ def test_no_secret_is_shown(project_of):
     assert list(spec.options.secrets()) == [(("url",), "ge:heim")]
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:${PW}@h/x", "${URL}", "${URL:-}"])
+def test_a_url_may_be_a_variable_or_hold_one(project_of, url):
+    project = project_of(files(f'type: database\nurl: "{url}"\n'), PW="p", URL="postgresql://u:p@h/x")
+    assert project.sources["books"].options.url == "postgresql://u:p@h/x"
+
+
 def test_a_look_that_can_be_repeated_gives_up_soon(project_of):
     hurried = project_of(files()).sources["books"].hurried
     assert (hurried.options.timeout_seconds, hurried.options.attempts) == (5, 1)
@@ -177,6 +183,12 @@ REFUSED = {
     ),
     "secret inside a url": (
         files("type: database\nurl: postgresql://u:ge%3Aheim@h/x\n"),
+        'a secret stands in the file: "url"',
+        "mappings/sources/books.yaml:2, url",
+        "write url: ${NAME} and set NAME",
+    ),
+    "secret inside a url as a default": (
+        files("type: database\nurl: 'postgresql://u:${PW:-ge:heim}@h/x'\n"),
         'a secret stands in the file: "url"',
         "mappings/sources/books.yaml:2, url",
         "write url: ${NAME} and set NAME",

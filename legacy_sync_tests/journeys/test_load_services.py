@@ -215,6 +215,16 @@ def test_a_system_that_is_away_stops_only_its_own_entities(house: House, bare_cl
     assert "wrong" not in said.err
 
 
+def test_a_check_goes_on_with_the_other_systems(house: House, bare_cli: Cli):
+    bare_cli.environment = {**house.environ, "DROP_FOLDER": "", "WAREHOUSE_DATABASE_URL": "sqlite:////nowhere.db"}
+    said = bare_cli("check", "--json")
+    assert said.code != 0
+    messages = [problem["what"] for problem in said.json["unreachable"]]
+    assert messages == ["the source drop_folder has no folder", 'there is no file "/nowhere.db"']
+    found = {entity["entity"]: entity["problems"] for entity in said.json["entities"]}
+    assert found["currency_currency"] == found["business_supplier"] == []
+
+
 def test_a_system_nobody_has_set_up_says_which_variable_is_missing(house: House, bare_cli: Cli):
     bare_cli.environment = {**house.environ, "WAREHOUSE_DATABASE_URL": "", "BOOKKEEPING_API_KEY": ""}
     said = bare_cli("run", "inventory_inventorymovement", "business_supplier", "currency_currency", "--json")

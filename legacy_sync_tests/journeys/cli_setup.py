@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from legacy_sync.demo.four_d_server import FourDServer
@@ -79,7 +80,13 @@ def bare_cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
 def cli(bare_cli: Cli, erp_url: str, four_d: FourDServer, landing_root: str) -> Cli:
     """The command with a stand-in 4D server, a fresh ERP database and the mappings of families and variants."""
     mappings = bare_cli.folder / "two_mappings"
-    shutil.copytree(PROJECT_ROOT / "mappings" / "environments", mappings / "environments")
+    (mappings / "environments").mkdir(parents=True)
+    for file in (PROJECT_ROOT / "mappings" / "environments").glob("*.yaml"):
+        words = YAML(typ="safe").load(file)
+        words["entities"] = {
+            name: said for name, said in words.get("entities", {}).items() if name in (PARENTS, VARIANTS)
+        }
+        (mappings / "environments" / f"{file.stem}.json").write_text(json.dumps(words))
     for entity in (PARENTS, VARIANTS):
         shutil.copy(PROJECT_ROOT / "mappings" / f"{entity}.yaml", mappings)
     bare_cli.environment = {

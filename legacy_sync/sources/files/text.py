@@ -147,7 +147,8 @@ def _split_quoted(lines: Iterable[str], table: FilesTable, where: str) -> Iterat
             yield record.first, Broken(record.first, f"it cannot be split ({error})", record.text)
             continue
         if len(row) > 1 or (row and row[0].strip()):
-            yield record.first, _sound([value.translate(_SHOW) for value in row], record.first, record.text)
+            shown = [value.translate(_SHOW) for value in row] if record.hides_ends else row
+            yield record.first, _sound(shown, record.first, record.text)
 
 
 class _Record:
@@ -166,9 +167,15 @@ class _Record:
         self.first = self.number + 1
 
     @property
+    def hides_ends(self) -> bool:
+        """Whether signs of the text stand in for others, lest they end a line."""
+        return self._table.line_ends != "auto"
+
+    @property
     def text(self) -> str:
         """The record as it stands in the file."""
-        return "".join(self._kept).translate(_SHOW).rstrip("\r\n")
+        text = self._kept[0] if len(self._kept) == 1 else "".join(self._kept)
+        return (text.translate(_SHOW) if self.hides_ends else text).rstrip("\r\n")
 
     def __iter__(self) -> _Record:
         return self
@@ -179,7 +186,7 @@ class _Record:
         except StopIteration:
             self.is_at_end = True
             raise
-        if self._table.line_ends != "auto":
+        if self.hides_ends:
             line = _without_end(line, self._table).translate(_HIDE) + "\n"
         self.number += 1
         self._kept.append(line)

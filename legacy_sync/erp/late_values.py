@@ -7,12 +7,13 @@ on the ERP row itself. All are filled in before anything is decided.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import psycopg
 from psycopg import sql
 
 from legacy_sync.erp.shape import Shape
-from legacy_sync.erp.staging import park_staged
+from legacy_sync.erp.staging import keep_column, park_staged
 from legacy_sync.mapping.model import ComposePart, Composition, Suffix
 from legacy_sync.pyerp import ERP_RULES
 
@@ -62,10 +63,12 @@ def _assign_suffixes(connection: psycopg.Connection, shape: Shape, number: int, 
             "  and x.word = {word} and x.legacy_key = s._key)"
         ).format(**names)
     )
-    suffixed = sql.SQL(", ").join(
+    assignments = [
         sql.SQL("{0} = concat(s.{0}, {1}::text, x.number)").format(sql.Identifier(c), sql.Literal(word.separator))
         for c in word.on
-    )
+    ]
+    assignments += _no_longer_kept(shape, word)
+    suffixed = sql.SQL(", ").join(assignments)
     connection.execute(
         sql.SQL(
             "update ls_stage s set {suffixed} from legacy_sync.suffix x where x.entity_id = {entity}"
@@ -74,16 +77,32 @@ def _assign_suffixes(connection: psycopg.Connection, shape: Shape, number: int, 
     )
 
 
+def _no_longer_kept(shape: Shape, word: Suffix) -> list[sql.Composed]:
+    """A value that was not delivered has a suffix nevertheless, so the cell does not keep its ERP value."""
+    bits: dict[str, int] = {}
+    for name in (c for c in word.on if c in shape.kept):
+        mask, bit = keep_column(shape.columns.index(name))
+        bits[mask] = bits.get(mask, 0) | bit
+    return [sql.SQL("{0} = s.{0} & ~{1}::bigint").format(sql.Identifier(m), sql.Literal(b)) for m, b in bits.items()]
+
+
 # --- compositions ------------------------------------------------------------------------------
 
 
 def _compose(connection: psycopg.Connection, shape: Shape, name: str) -> None:
     field = shape.mapping.fields[name]
     rows = sql.SQL("ls_stage s").format()
-    joins, texts = compositions(shape, field.compose, shape.staged, rows)
-    own = [sql.SQL("nullif(s.{}::text, '')").format(sql.Identifier(name))] if field.origins else []
+    own: Own = shape.staged
+    if shape.kept:  # of what was not delivered the ERP row has the value
+        rows += sql.SQL(
+            " left join legacy_sync.binding b on b.entity_id = {} and b.legacy_key = s._key"
+            " left join {} e on e.{} = b.erp_key::{}"
+        ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk, shape.pk_type)
+        own = partial(_effective, shape)
+    joins, texts = compositions(shape, field.compose, own, rows)
+    said = [sql.SQL("nullif(s.{}::text, '')").format(sql.Identifier(name))] if field.origins else []
     default = [] if field.default is None else [sql.SQL("{}::text").format(sql.Literal(str(field.default)))]
-    value = sql.SQL("coalesce({})").format(sql.SQL(", ").join([*own, *texts, *default]))
+    value = sql.SQL("coalesce({})").format(sql.SQL(", ").join([*said, *texts, *default]))
     column = shape.table.columns[name]
     type_ = "text" if column.type in ("varchar", "bpchar") else column.full_type
     connection.execute(
@@ -92,6 +111,10 @@ def _compose(connection: psycopg.Connection, shape: Shape, name: str) -> None:
             " where x._row = s._row and s.{name}::text is distinct from x.value"
         ).format(name=sql.Identifier(name), type=sql.SQL(type_), value=value, rows=rows, joins=joins)
     )
+
+
+def _effective(shape: Shape, column: str) -> sql.Composed:
+    return shape.effective(column, sql.SQL("e.{}").format(sql.Identifier(column)))
 
 
 def compositions(

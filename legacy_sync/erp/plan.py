@@ -249,12 +249,12 @@ def park_gone(connection: psycopg.Connection, shape: Shape) -> int:
 
 
 def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
-    """New rows whose reference was not delivered and that may not be without it are parked."""
-    parked = 0
+    """New rows whose reference or required value was not delivered are parked, where they may not be without it."""
+    parked = _park_undelivered(connection, shape)
     for name, rule in shape.mapping.fields.items():
         if not rule.reference or name not in shape.kept:
             continue
-        if rule.reference.if_missing == "null" and shape.table.columns[name].nullable:
+        if not rule.reference.parks_blank and shape.table.columns[name].nullable:
             continue
         select = sql.SQL(
             "select s._row, s._key, 'reference_missing', {label}, null,"
@@ -265,6 +265,18 @@ def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
         parked += park_staged(connection, select)
     if parked:
         forget_parked(connection, PLAN)
+    return parked
+
+
+def _park_undelivered(connection: psycopg.Connection, shape: Shape) -> int:
+    parked = 0
+    for name in (n for n, rule in shape.mapping.fields.items() if rule.required and n in shape.kept):
+        select = sql.SQL(
+            "select s._row, s._key, 'required', {label}, null, {label} || ' is required, and was not delivered'"
+            " from ls_plan p join ls_stage s using (_row)"
+            " where p.decision = 'new' and {kept} and coalesce(({value})::text, '') = ''"
+        ).format(label=sql.Literal(name), kept=shape.is_kept(name), value=shape.fresh(name))
+        parked += park_staged(connection, select)
     return parked
 
 

@@ -62,6 +62,15 @@ def resolve_references(connection: psycopg.Connection, shape: Shape, run_id: int
     return {name: links[name] for name in references}
 
 
+def link_staged(connection: psycopg.Connection, shape: Shape, name: str, reference: Reference) -> None:
+    """Fills one reference column of the stage by its alternatives, and does nothing else with the rows."""
+    tried: list[_Wanted] = []
+    for number, match in enumerate(reference.match):
+        wanted = _wanted(shape, name, number, match, reference.to)
+        _match(connection, shape, name, reference, wanted, tried)
+        tried.append(wanted)
+
+
 def in_order(references: dict[str, Reference]) -> list[str]:
     """The columns so that those whose result another one looks for come first."""
     needs = {

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp import apply, parents, plan, refresh, staging, sweep
+from legacy_sync.erp import apply, parents, plan, refresh, relink, staging, sweep
 from legacy_sync.erp.late_values import fill_late_values
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
@@ -133,6 +133,12 @@ class Loader:
         self._remember(slice_, newest)
         return total
 
+    def relink(self) -> None:
+        """Links rows that were loaded without a parent which is there now."""
+        with self.connection.transaction():
+            shape = self.bound.shape(self.connection)
+            self.report.counts.relinked += relink.relink(self.connection, shape, self.run_id)
+
     # --- one chunk: stage, plan, apply -----------------------------------------------------------
 
     def _load_chunk(self, slice_: Slice, chunk: Chunk) -> Counts:
@@ -171,6 +177,7 @@ class Loader:
         counts = Counts()
         if self.mapping.source.other_keys:
             remember_other_keys(self.connection, self.entity_id, self.mapping.source.other_keys)
+        relink.remember_unlinked(self.connection, shape)
         counts.backfilled = parents.backfill_parents(self.connection, shape, self.run_id)
         if not decided:
             return counts

@@ -106,7 +106,7 @@ def load_slices(
     loaders: Sequence[Loader], slices: Sequence[list[Slice]], progress: Progress | None, on_commit: OnCommit
 ) -> None:
     """Loads the slices of each loader; those with the same partition together if the loaders are a unit."""
-    if len(loaders) > 1:
+    if loaders[0].mapping.unit:
         _load_together(loaders, slices, progress, on_commit)
     else:
         _load_alone(loaders[0], slices[0], progress, on_commit)
@@ -238,7 +238,9 @@ def _as_batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 
 
 def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
-    """Ends the run: records that are gone, the report, old landed rows."""
+    """Ends the run: parents that came late, records that are gone, the report, old landed rows."""
+    with translated(f"load of {loader.mapping.entity}, parents that came late"):
+        loader.relink()
     whole = _whole_table(loader.mapping, slices)
     if whole and loader.mapping.deletes.policy != "ignore":
         with translated(f"load of {loader.mapping.entity}, records that are gone"):

@@ -46,6 +46,8 @@ class Counts:
     """rows made in other tables for references that found none"""
     derived: int = 0
     """rows of other tables with a value that follows from the loaded ones"""
+    relinked: int = 0
+    """rows loaded earlier without a parent that is there now"""
 
     def add(self, other: Counts) -> None:
         """Sum up slices."""

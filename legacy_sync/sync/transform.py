@@ -182,6 +182,7 @@ class Transform:
         values = filled_with(cells.values, rule.default)
         if rule.required:
             blank = pc.or_(pc.is_null(values), pc.equal(pc.fill_null(to_text(values), ""), ""))
+            blank = _without(blank, cells.absent)  # of what was not delivered an existing row has a value
             work.park(blank, "required", name, original, "is required and missing")
         elif not column.nullable and not column.has_default:
             work.park(_without(pc.is_null(values), kept), "null", name, original, "may not be null in the ERP")

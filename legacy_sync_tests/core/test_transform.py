@@ -132,9 +132,10 @@ def test_required_value_that_is_blank_parks_the_row(value: str | None):
     assert parked(done) == [(0, "required", "a")]
 
 
-def test_required_value_that_is_not_delivered_parks_the_row():
+def test_required_value_that_is_not_delivered_is_left_to_the_plan():
     done = transform({"a": {"from": "Name", "required": True}}, A).apply(rows_of({"Name": "x"}, {}), 0)
-    assert parked(done) == [(1, "required", "a")]
+    assert parked(done) == []
+    assert done.kept == {"a"}
 
 
 def test_null_for_a_column_that_takes_none_parks_the_row():

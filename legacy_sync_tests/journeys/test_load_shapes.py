@@ -221,3 +221,41 @@ def test_mapping_may_refer_to_a_table_that_no_mapping_loads(shop: Shop):
     shop.save("Form_Artikel", 1, FormNr="F1", Art_Nr="B1", Anzahl=2)
     shop.run_all()
     assert [r["products_per_mold"] for r in shop.query("select products_per_mold from production_moldproduct")] == [2]
+
+
+# --- parents that come late ----------------------------------------------------------------------
+
+
+def test_position_is_linked_when_its_article_arrives_without_being_read_again(shop: Shop):
+    shop.document(1)
+    shop.position(1, 1, ArtNr="100-BE")
+    shop.run(DOCUMENTS)
+    shop.store.clock.advance(days=5)
+    shop.document(2)
+    shop.run(DOCUMENTS)
+    shop.family(1)
+    shop.variant(2, key_of(1), alteNummer="100-BE")
+    shop.run("products_parentproduct")
+    shop.run("products_variantproduct")
+    report = shop.run(DOCUMENTS)
+    rows = shop.query("select v.sku from sales_salesrecorditem i join products_variantproduct v on v.id = i.product_id")
+    assert [r["sku"] for r in rows] == ["2"]
+    assert report.counts.updated == 0
+    assert shop.run(DOCUMENTS, full=True).counts.updated == 0
+
+
+def test_link_that_a_person_made_meanwhile_stays(shop: Shop):
+    shop.document(1)
+    shop.position(1, 1, ArtNr="100-BE")
+    shop.run(DOCUMENTS)
+    shop.family(1)
+    for number, old in ((2, "100-BE"), (3, "7-BE")):
+        shop.variant(number, key_of(1), alteNummer=old)
+    shop.run("products_parentproduct")
+    shop.run("products_variantproduct")
+    shop.execute(
+        "update sales_salesrecorditem set product_id = (select id from products_variantproduct where sku = '3')"
+    )
+    shop.run(DOCUMENTS)
+    rows = shop.query("select v.sku from sales_salesrecorditem i join products_variantproduct v on v.id = i.product_id")
+    assert [r["sku"] for r in rows] == ["3"]

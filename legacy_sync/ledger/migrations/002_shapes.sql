@@ -19,8 +19,17 @@ create table legacy_sync.suffix (
     unique (entity_id, word, place, number)
 );
 
+-- What rows looked for that were loaded without a parent; one value for each way to find it.
+create table legacy_sync.unlinked (
+    entity_id   integer not null references legacy_sync.entity,
+    column_name text not null,
+    legacy_key  text not null,
+    lookups     text[] not null,
+    primary key (entity_id, column_name, legacy_key)
+);
+
 -- create: a row made for a reference; derive: a parent's column that follows from its children;
--- refresh: a text made of columns of another table that changed.
+-- refresh: a text made of columns of another table that changed; relink: a parent that came after its child.
 alter table legacy_sync.change drop constraint change_kind_check;
 alter table legacy_sync.change add constraint change_kind_check
-    check (kind in ('update', 'adopt', 'delete', 'backfill', 'create', 'derive', 'refresh'));
+    check (kind in ('update', 'adopt', 'delete', 'backfill', 'create', 'derive', 'refresh', 'relink'));

@@ -14,6 +14,7 @@ import dagster as dg
 from legacy_sync.errors import AbortRun, RetryLater
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration.layout import Cut, Layout, Table
 from legacy_sync.orchestration.requests import (
     Ledger,
@@ -107,6 +108,10 @@ def _look(tick: Tick) -> tuple[list[dg.RunRequest], list[str]]:
             _look_at(tick, table)
         except AbortRun as error:  # one table that is refused does not stop the others
             tick.notes.append(str(error))
+        except RetryLater as error:
+            if table.mapping.source.server == FOUR_D:
+                raise
+            tick.notes.append(str(error))  # other systems that are away stop nobody else
     cuts = tick.layout.cuts()
     return [request for cut in cuts if (request := _request(tick, cut))], tick.notes
 

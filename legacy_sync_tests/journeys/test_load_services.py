@@ -73,7 +73,6 @@ def house(four_d: FourDServer, erp_url: str, tmp_path: Path) -> Iterator[House]:
             "LEGACY_API_URL": four_d.url,
             "ERP_DATABASE_URL": erp_url,
             "LEGACY_SYNC_LANDING": str(tmp_path / "landing"),
-            "BOOKKEEPING_PAUSE_SECONDS": "0",
             **systems.variables,
         }
         house = House(systems, environ)

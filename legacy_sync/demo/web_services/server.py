@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from base64 import b64decode
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,8 @@ class WebServices:
     def __init__(self, services: Mapping[str, Service], port: int = 0) -> None:
         self.services = dict(services)
         self.port = port
+        self.asked: deque[str] = deque(maxlen=1000)
+        """the paths of the latest requests, oldest first"""
         self._http: _Http | None = None
         self._thread: threading.Thread | None = None
 
@@ -90,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     def reply(self) -> None:
         raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         parts = urlsplit(self.path)
+        self.server.owner.asked.append(parts.path)
         name, _, path = unquote(parts.path).lstrip("/").partition("/")
         service = self.server.owner.services.get(name)
         if service is None:

@@ -56,9 +56,12 @@ def build_assets(layout: Layout, settings: Settings, retries: Retries) -> list[d
         return legacy + [_build_erp(layout, members, settings, retries) for members in layout.units]
 
 
-def _policy(definition: dg.PartitionsDefinition | None) -> dg.BackfillPolicy | None:
-    """A range is one run, loaded in slices that commit one by one."""
-    return dg.BackfillPolicy.single_run() if definition else None
+def _policy() -> dg.BackfillPolicy:
+    """A range is one run, loaded in slices that commit one by one.
+
+    Tables without partitions say so too: the command line refuses a range if one of the assets does not.
+    """
+    return dg.BackfillPolicy.single_run()
 
 
 # --- legacy --------------------------------------------------------------------------------------
@@ -79,7 +82,7 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Ret
         owners=OWNERS,
         pool="legacy_api",
         partitions_def=definition,
-        backfill_policy=_policy(definition),
+        backfill_policy=_policy(),
     )
     def legacy(
         context: dg.AssetExecutionContext, config: FetchConfig, legacy_api: LegacyApi, erp_database: ErpDatabase
@@ -129,12 +132,12 @@ def _build_erp(
     definition = layout.partitions_of(first)
 
     @dg.multi_asset(
-        name=_step_name(first),
+        name=step_name(first),
         specs=[_spec_of(layout, mapping, settings) for mapping in members],
         check_specs=[spec for mapping in members for spec in specs_of(mapping)],
         pool="erp",
         partitions_def=definition,
-        backfill_policy=_policy(definition),
+        backfill_policy=_policy(),
     )
     def erp(
         context: dg.AssetExecutionContext, config: LoadConfig, legacy_api: LegacyApi, erp_database: ErpDatabase
@@ -162,7 +165,7 @@ def _build_erp(
     return erp
 
 
-def _step_name(mapping: EntityMapping) -> str:
+def step_name(mapping: EntityMapping) -> str:
     """The name of the step, by which run config finds it: that of the asset, or of the unit."""
     return erp_key(mapping.unit.name if mapping.unit else mapping.entity).to_python_identifier()
 

@@ -5,6 +5,8 @@ import dagster as dg
 from legacy_sync.mapping.loader import load_project
 from legacy_sync.orchestration.assets import build_assets
 from legacy_sync.orchestration.checks import build_reconciliation
+from legacy_sync.orchestration.everything import build_everything
+from legacy_sync.orchestration.executors import executor
 from legacy_sync.orchestration.failures import Retries
 from legacy_sync.orchestration.jobs import build_jobs
 from legacy_sync.orchestration.layout import build_layout
@@ -21,12 +23,13 @@ def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) ->
     """The definitions of all mappings; raises MappingInvalid with every problem of every file."""
     layout = build_layout(load_project(settings))
     mappings = layout.project.ordered()
-    return dg.Definitions(
+    definitions = dg.Definitions(
         assets=build_assets(layout, settings, retries),
         asset_checks=[build_reconciliation(layout.project, m, retries) for m in mappings if is_comparable(m)],
-        jobs=build_jobs(layout),
+        jobs=[*build_jobs(layout), build_everything(layout, lambda name: definitions.resolve_job_def(name))],
         schedules=build_schedules(layout),
         sensors=[build_sensor(layout)],
         resources={"legacy_api": LegacyApi(), "erp_database": ErpDatabase()},
-        executor=dg.in_process_executor,
+        executor=executor,
     )
+    return definitions

@@ -1,6 +1,8 @@
 """Which jobs can be started by name? One per group and one for all, and the comparisons of both sides.
 
-A Dagster job has one way of partitioning; a group with several gets one job for each, named after it.
+A job has one way of partitioning: Dagster refuses one over assets with different partitions. Tables without any go
+along with others, so a group needs several jobs only where it is cut in several ways; each is then named after its
+way. What needs no choice of partitions at all is `sync_everything` (`everything.py`).
 """
 
 from collections.abc import Iterable

@@ -73,20 +73,25 @@ def wanted_of(table: Table, ledger: Ledger) -> Wanted:
     return Wanted(partitions, plans[-1].cursor_from if plans else None, has_new)
 
 
+def list_partitions(mapping: Mapping) -> list[str]:
+    """All partitions there are today, in order."""
+    return [window.partition for window in list_windows(mapping, _today(mapping))]
+
+
 def newest_partition(mapping: Mapping) -> str:
     """The open window, the last slice, or the one partition of an unpartitioned table."""
-    return list_windows(mapping, _today(mapping))[-1].partition
+    return list_partitions(mapping)[-1]
 
 
 def in_blocks(mapping: Mapping, partitions: Iterable[str]) -> list[list[str]]:
     """Partitions as runs without gaps, each small enough for one Dagster run, oldest first."""
     wanted = set(partitions)
     blocks: list[list[str]] = [[]]
-    for window in list_windows(mapping, _today(mapping)):
-        if window.partition not in wanted or len(blocks[-1]) == MOST_PARTITIONS:
+    for partition in list_partitions(mapping):
+        if partition not in wanted or len(blocks[-1]) == MOST_PARTITIONS:
             blocks.append([])
-        if window.partition in wanted:
-            blocks[-1].append(window.partition)
+        if partition in wanted:
+            blocks[-1].append(partition)
     return [block for block in blocks if block]
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from dagster_graphql import DagsterGraphQLClient
 from dagster_setup import FAMILIES, FAMILIES_TABLE, RANGE_END, RANGE_START, Desk, open_desk
+from journey_setup import PARENTS, VARIANTS
 
 MODULE = ("-m", "legacy_sync.definitions")
 pytestmark = pytest.mark.timeout(300)  # whole programs start here, each some seconds on an idle machine
@@ -117,6 +118,39 @@ def test_command_line_materialises_a_range(desk: Desk):
     assert desk.journey.skus() == ["1"]
     with instance_of(desk) as instance:
         assert instance.get_materialized_partitions(FAMILIES) == {"2026-01-01", "2026-02-01", "2026-03-01"}
+
+
+@pytest.mark.slow
+def test_tables_side_by_side_in_processes_of_their_own(desk: Desk):
+    in_february(desk)
+    desk.journey.variant(7, desk.journey.family(1))
+    both = f"{BOTH},legacy/Artikel_Variante,erp/products_variantproduct"
+    config = '{"execution": {"config": {"processes": 2}}}'
+    done = materialize(desk, "--select", both, "--partition", "2026-02-01", "--config-json", config)
+    assert done.returncode == 0, done.stderr
+    assert "Multiprocess executor" in done.stderr
+    assert (desk.journey.skus(), desk.journey.skus(VARIANTS)) == (["1"], ["7"])
+
+
+def test_range_takes_tables_without_partitions_along(desk: Desk):
+    desk.journey.remap(PARENTS, partitions={"type": "none"})
+    _ = desk.definitions  # writes the mappings
+    in_february(desk)
+    desk.journey.variant(7, desk.journey.family(1))
+    both = f"{BOTH},legacy/Artikel_Variante,erp/products_variantproduct"
+    done = materialize(desk, "--select", both, "--partition-range", "2026-01-01...2026-03-01")
+    assert done.returncode == 0, done.stderr
+    assert (desk.journey.skus(), desk.journey.skus(VARIANTS)) == (["1"], ["7"])
+
+
+def test_one_command_brings_everything(desk: Desk):
+    desk.journey.remap(PARENTS, partitions={"type": "key_range", "buckets": 4})
+    _ = desk.definitions  # writes the mappings
+    desk.journey.variant(7, desk.journey.family(1))
+    command = dagster("dagster", "job", "execute", *MODULE, "-j", "sync_everything")
+    done = subprocess.run(command, cwd=desk.journey.folder, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (desk.journey.skus(), desk.journey.skus(VARIANTS)) == (["1"], ["7"])
 
 
 def test_command_line_says_what_where_and_next_without_our_traceback(desk: Desk):

@@ -18,11 +18,12 @@ from pydantic import Field
 from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.errors import SessionLimitReached, SourceUnavailable
 from legacy_sync.mapping.model import Mapping as EntityMapping
-from legacy_sync.mapping.model import NoPartitions
+from legacy_sync.mapping.model import NoPartitions, Source
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration import metadata as shown
 from legacy_sync.orchestration.checks import read_standing, results_of, specs_of
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
-from legacy_sync.orchestration.layout import Layout, Table, erp_key
+from legacy_sync.orchestration.layout import Layout, Table, erp_key, pool_of
 from legacy_sync.orchestration.partitions import build_dependency
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
@@ -74,13 +75,13 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Ret
 
     @dg.asset(
         key=table.key,
-        description=f"Rows of the 4D table {source.table} as 4D sent them, kept in the landing. Read by {readers}.",
-        kinds={"4d", "api"},
+        description=f"Rows of the {_name_of(source)} as it sent them, kept in the landing. Read by {readers}.",
+        kinds={"4d", "api"} if source.server == FOUR_D else {layout.project.sources[source.server].kind},
         tags={"legacy_sync/table": _tag(source.table)},
         metadata=shown.describe_legacy(table.readers, settings),
         group_name=mapping.group,
         owners=OWNERS,
-        pool="legacy_api",
+        pool=pool_of(source),
         partitions_def=definition,
         backfill_policy=_policy(),
     )
@@ -179,7 +180,7 @@ def _spec_of(layout: Layout, mapping: EntityMapping, settings: Settings) -> dg.A
     return dg.AssetSpec(
         erp_key(mapping.entity),
         deps=[dg.AssetDep(table.key), *deps],
-        description=f"{about}From the 4D table {mapping.source.table} into pyERP's {mapping.target.table}.",
+        description=f"{about}From the {_name_of(mapping.source)} into pyERP's {mapping.target.table}.",
         kinds={"postgres", "django"},
         tags={"legacy_sync/entity": _tag(mapping.entity), "legacy_sync/table": _tag(mapping.source.table)},
         metadata=shown.describe_erp(mapping, table.key, parent_keys, settings),
@@ -289,6 +290,11 @@ def _json_value(value: dg.MetadataValue[Any]) -> Any:
     if isinstance(value, dg.TimestampMetadataValue):
         return datetime.fromtimestamp(value.value, UTC).isoformat()
     return value.value
+
+
+def _name_of(source: Source) -> str:
+    """What people call the table."""
+    return f"4D table {source.table}" if source.server == FOUR_D else f"table {source.table} of {source.server}"
 
 
 def _tag(name: str) -> str:

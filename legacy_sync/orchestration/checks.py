@@ -16,7 +16,7 @@ from legacy_sync.ledger import conflicts, quarantine, runs
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
-from legacy_sync.orchestration.layout import erp_key
+from legacy_sync.orchestration.layout import erp_key, pool_of
 from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
@@ -161,7 +161,7 @@ def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -
     @dg.asset_check(
         asset=erp_key(mapping.entity),
         name=RECONCILIATION,
-        pool="legacy_api",
+        pool=pool_of(mapping.source),
         description=f"every row of {mapping.source.table} is in {mapping.target.table} or waits, and none is too many",
     )
     def reconciliation(

@@ -12,7 +12,8 @@ import dagster as dg
 
 from legacy_sync.errors import MappingInvalid, Problem
 from legacy_sync.mapping.loader import Project, dependencies_of
-from legacy_sync.mapping.model import Mapping, Partitions
+from legacy_sync.mapping.model import Mapping, Partitions, Source
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration.partitions import build_partitions, label_partitions
 
 Way = tuple[tuple[str, str, str | None], Partitions]
@@ -116,6 +117,11 @@ class Layout:
     def groups(self) -> list[str]:
         """The names of all groups."""
         return list(dict.fromkeys(m.group for m in self.project.mappings.values()))
+
+
+def pool_of(source: Source) -> str:
+    """The pool that limits how many runs read a source at once; each source has one of its own."""
+    return "legacy_api" if source.server == FOUR_D else f"source_{source.server.replace('-', '_')}"
 
 
 def erp_key(entity: str) -> dg.AssetKey:

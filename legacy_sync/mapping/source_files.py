@@ -189,7 +189,10 @@ def _words_of(name: str, document: Document) -> type[SourceWords] | None:
 def _with_texts(document: Document) -> dict[str, Any]:
     """Values from variables as texts again: a password of digits is no number. The model converts numbers itself."""
     data = deepcopy(document.data)
-    for path, filled in document.filled.items():
+    for path, filled in list(document.filled.items()):
+        if rephrase.written_path(path, data) != path:  # the environment says something else in its place
+            del document.filled[path]
+            continue
         place: Any = data
         for key in path[:-1]:
             place = place[key]

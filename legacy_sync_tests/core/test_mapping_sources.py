@@ -47,6 +47,16 @@ def test_the_environment_wins_over_the_file_word_by_word(project_of):
     assert project.sources["four_d"].options.attempts == 2
 
 
+def test_the_environment_may_log_in_in_another_way(project_of):
+    overlay = "sources: {books: {auth: {type: bearer, token: '${TOKEN}'}}}\n"
+    project = project_of(files(**{"environments/dev.yaml": overlay}), TOKEN="t", BOOKS_USER="u", BOOKS_PASSWORD="p")
+    (auth,) = project.sources["books"].options.auth
+    assert (auth.type, auth.token.get_secret_value()) == ("bearer", "t")
+    assert project.sources["books"].variables == {"auth.token": "TOKEN"}
+    none = project_of(files(**{"environments/dev.yaml": "sources: {books: {auth: []}}\n"}), BOOKS_USER="u")
+    assert none.sources["books"].options.auth == ()
+
+
 @pytest.mark.parametrize("password", ["0815", "true", "1e3", "null"])
 @pytest.mark.parametrize("quote", ['"', ""])
 def test_a_value_of_a_variable_stays_the_text_it_is(project_of, password, quote):

@@ -98,11 +98,9 @@ def test_bounds_on_days_numbers_and_keys_choose_rows(moves):
     assert ids(moves, key_from="10", key_to="2") == [10, 11]
 
 
-def test_a_window_ends_at_midnight_of_the_declared_zone(moves):
-    if moves._engine.dialect.name == "sqlite":
-        pytest.skip("SQLite's time stamps have no zone")
-    url = moves._url.render_as_string(hide_password=False)
-    berlin = source_of({"type": "database", "url": url, "timezone": "Europe/Berlin"})
+def test_a_window_ends_at_midnight_of_the_declared_zone(other_database):
+    execute(other_database, MOVES.format(moment="timestamptz", z="+00"))
+    berlin = source_of({"type": "database", "url": other_database, "timezone": "Europe/Berlin"})
     rows, _ = read_all(berlin, "moves", cursor="moment", cursor_from=date(2025, 4, 1), cursor_to=date(2025, 5, 1))
     assert [(row["id"], row["moment"]) for row in rows] == [
         (1, "2025-04-01T01:30:00+02:00"),

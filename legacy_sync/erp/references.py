@@ -26,9 +26,14 @@ class _Wanted:
     """whether a value has another type than the column, so that both are compared as texts"""
 
     @property
-    def names(self) -> list[sql.Identifier]:
+    def columns(self) -> list[str]:
         """The columns of `ls_found` that hold the values."""
-        return [sql.Identifier(f"v{n}") for n in range(len(self.values))]
+        return [f"v{n}" for n in range(len(self.values))]
+
+    @property
+    def names(self) -> list[sql.Identifier]:
+        """The same, to be used behind an alias."""
+        return [sql.Identifier(column) for column in self.columns]
 
     @property
     def is_said(self) -> sql.Composed:
@@ -135,7 +140,7 @@ def _match(
     _find(connection, shape, name, reference.to, wanted)
     if tried:
         _watch(connection, name, wanted, tried)
-    linked = _link(connection, shape, name, wanted)
+    linked = _link(connection, shape, name, wanted) + _keep_link(connection, shape, name, reference.to, wanted)
     described = sql.SQL(
         "select s._row, s._key, 'reference_ambiguous', {label}, {value},"
         " format('%s: %s rows of %s have %s = \"%s\"', {label}::text, f.n, {to}::text, {column}::text, {value})"
@@ -255,11 +260,12 @@ def _by_key(shape: Shape, to: str, wanted: _Wanted, key: sql.Identifier, distinc
     )
 
 
-def _equal(wanted: _Wanted, columns: dict[str, sql.Composed]) -> sql.Composed:
+def _equal(wanted: _Wanted, columns: dict[str, sql.Composed], alias: str = "w") -> sql.Composed:
     parts = []
-    for path, name, as_text in zip(wanted.paths, wanted.names, wanted.as_text, strict=True):
-        form = "{}::text = w.{}::text" if as_text else "{} = w.{}"
-        parts.append(sql.SQL(form).format(columns[path], name))
+    for path, name, as_text in zip(wanted.paths, wanted.columns, wanted.as_text, strict=True):
+        value = sql.Identifier(alias, name)
+        form = "{}::text = {}::text" if as_text else "{} = {}"
+        parts.append(sql.SQL(form).format(columns[path], value))
     return sql.SQL(" and ").join(parts)
 
 
@@ -272,6 +278,31 @@ def _link(connection: psycopg.Connection, shape: Shape, name: str, wanted: _Want
             type=sql.SQL(shape.table.columns[name].full_type),
             open=_is_open(shape, name),
             same=wanted.same,
+        )
+    ).rowcount
+
+
+def _keep_link(connection: psycopg.Connection, shape: Shape, name: str, to: str, wanted: _Wanted) -> int:
+    """Of several rows that fit the one is meant that the ERP row is linked to already: a twin that came takes nothing."""
+    if wanted.match.key or wanted.match.compare != "equal":
+        return 0
+    source, columns = shape.related.joined(to, list(wanted.paths))
+    return connection.execute(
+        sql.SQL(
+            "update ls_stage s set {name} = e.{name} from ls_found f, legacy_sync.binding b, {erp} e"
+            " where f.n > 1 and {open} and {same} and b.entity_id = {entity} and b.legacy_key = s._key"
+            " and e.{pk} = b.erp_key::{type} and exists (select from {source} where {equal} and t.{key} = e.{name})"
+        ).format(
+            name=sql.Identifier(name),
+            erp=shape.erp,
+            open=_is_open(shape, name),
+            same=wanted.same,
+            entity=sql.Literal(shape.entity_id),
+            pk=shape.pk,
+            type=shape.pk_type,
+            source=source,
+            equal=_equal(wanted, columns, "f"),
+            key=sql.Identifier(_pointed_at(shape, name)),
         )
     ).rowcount
 

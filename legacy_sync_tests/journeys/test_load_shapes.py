@@ -259,3 +259,19 @@ def test_link_that_a_person_made_meanwhile_stays(shop: Shop):
     shop.run(DOCUMENTS)
     rows = shop.query("select v.sku from sales_salesrecorditem i join products_variantproduct v on v.id = i.product_id")
     assert [r["sku"] for r in rows] == ["3"]
+
+
+def test_twin_of_an_article_takes_no_position_that_is_linked(shop: Shop):
+    shop.family(1)
+    shop.variant(2, key_of(1), alteNummer="100-BE")
+    shop.run("products_parentproduct")
+    shop.run("products_variantproduct")
+    shop.document(1)
+    shop.position(1, 1, ArtNr="100-BE")
+    shop.run(DOCUMENTS)
+    shop.variant(3, key_of(1), alteNummer="100-BE")
+    shop.run("products_variantproduct")
+    shop.position(1, 2, ArtNr="100-BE")
+    assert shop.run(DOCUMENTS, full=True).counts.updated == 0
+    rows = shop.query("select position, product_id is not null as linked from sales_salesrecorditem order by 1")
+    assert [tuple(r.values()) for r in rows] == [(1, True), (2, False)]

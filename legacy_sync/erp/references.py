@@ -283,7 +283,7 @@ def _link(connection: psycopg.Connection, shape: Shape, name: str, wanted: _Want
 
 
 def _keep_link(connection: psycopg.Connection, shape: Shape, name: str, to: str, wanted: _Wanted) -> int:
-    """Of several rows that fit the one is meant that the ERP row is linked to already: a twin that came takes nothing."""
+    """Of several rows that fit, the one is meant that the ERP row is linked to: a twin that comes takes nothing."""
     if wanted.match.key or wanted.match.compare != "equal":
         return 0
     source, columns = shape.related.joined(to, list(wanted.paths))

@@ -34,6 +34,7 @@ from legacy_sync.sync.transform import Transform
 _PARKED_AT_LEAST = 20
 _EMPTIED_AT_LEAST = 10
 _EMPTIED_ALL_OF = 3
+_UNFILLED_AT_LEAST = 20
 _SAMPLE = 50
 _UNIQUE_KEY = ("__KEY",)
 
@@ -132,6 +133,11 @@ class Loader:
             self.report.counts_by_partition.setdefault(slice_.partition, Counts()).add(total)
         self._remember(slice_, newest)
         return total
+
+    def note_unfilled(self) -> None:
+        """Reports the columns that had nothing but their default, although every row of the table was read."""
+        for column in self.transform.unfilled if self.report.counts.read >= _UNFILLED_AT_LEAST else ():
+            self.report.warnings[f"{column}: the default in every row"] = self.report.counts.read
 
     def relink(self) -> None:
         """Links rows that were loaded without a parent which is there now."""

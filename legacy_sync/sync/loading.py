@@ -242,6 +242,8 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
     with translated(f"load of {loader.mapping.entity}, parents that came late"):
         loader.relink()
     whole = _whole_table(loader.mapping, slices)
+    if whole:
+        loader.note_unfilled()
     if whole and loader.mapping.deletes.policy != "ignore":
         with translated(f"load of {loader.mapping.entity}, records that are gone"):
             if loader.sweep(whole):

@@ -86,6 +86,8 @@ class Transform:
         self.table = table
         self.related = related or Related({table.name: table})
         self.needs_modified = any(mapping.policy_of(c) == "newest_wins" for c in mapping.columns)
+        self.filled: set[str] = set()
+        """columns that had another value than their default in any row so far"""
         self.lookups = {name: list(self._lookups(name, r)) for name, r in _references(mapping)}
 
     @property
@@ -120,6 +122,13 @@ class Transform:
             work.check_rule(condition, columns[condition.column])
         columns |= self._masks(keep, work.rows)
         return self._finish(work, columns, frozenset(keep))
+
+    @property
+    def unfilled(self) -> list[str]:
+        """Columns with an attribute of their own that had nothing but their default in all rows so far."""
+        own = [name for name, rule in self.mapping.fields.items() if rule.attributes and not rule.reference]
+        late = {name for name, rule in self.mapping.fields.items() if rule.compose or rule.erp_rule}
+        return [name for name in own if name not in self.filled | late]
 
     def keys(self, batch: pa.RecordBatch) -> list[str]:
         """The legacy keys of a landed batch; records without one are left out."""
@@ -186,6 +195,8 @@ class Transform:
             work.park(blank, "required", name, original, "is required and missing")
         elif not column.nullable and not column.has_default:
             work.park(_without(pc.is_null(values), kept), "null", name, original, "may not be null in the ERP")
+        if name not in self.filled and _has_other(values, rule.default):
+            self.filled.add(name)
         columns[name] = values if kept is None else pc.if_else(kept, pa.scalar(None, values.type), values)
         if kept is not None:
             keep[name] = kept
@@ -345,6 +356,15 @@ def _references(mapping: Mapping) -> Iterator[tuple[str, Reference]]:
     for name, rule in mapping.fields.items():
         if rule.reference:
             yield name, rule.reference
+
+
+def _has_other(values: pa.Array, default: object) -> bool:
+    """Whether any value is neither null nor blank nor the default."""
+    texts = pc.fill_null(to_text(values), "")
+    usual = pa.array(
+        ["", "" if default is None else str(default).lower() if isinstance(default, bool) else str(default)]
+    )
+    return not pc.all(pc.is_in(texts, value_set=usual), min_count=0).as_py()
 
 
 def _null_if_blank(texts: pa.Array) -> pa.Array:

@@ -275,3 +275,11 @@ def test_twin_of_an_article_takes_no_position_that_is_linked(shop: Shop):
     assert shop.run(DOCUMENTS, full=True).counts.updated == 0
     rows = shop.query("select position, product_id is not null as linked from sales_salesrecorditem order by 1")
     assert [tuple(r.values()) for r in rows] == [(1, True), (2, False)]
+
+
+def test_column_that_has_its_default_in_every_row_is_reported(shop: Shop):
+    for number in range(1, 31):
+        shop.save("Formen", number, FormNr=f"F{number}", Bezeichnung="Hase", Lagerort="")
+    warnings = shop.run("production_mold").warnings
+    assert warnings["storage_location: the default in every row"] == 30
+    assert "description: the default in every row" not in warnings

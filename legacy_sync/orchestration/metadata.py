@@ -150,7 +150,14 @@ def _origin(field: FieldMapping) -> str:
             for match in field.reference.match
         ]
         return f"the {field.reference.to} with {' or '.join(ways)}; missing: {field.reference.if_missing}"
-    return f"from {' or '.join(field.attributes)}"
+    if field.compute:
+        return f"pyERP's rule {field.compute.rule} from {', '.join(field.attributes)}"
+    if field.erp_rule:
+        return f"pyERP's rule {field.erp_rule}, which looks at the ERP row"
+    if field.join:
+        return f"{' and '.join(field.attributes)} joined"
+    said = f"from {' or '.join(field.attributes)}" if field.attributes else ""
+    return said + ("; else made of other columns" if said else "made of other columns") if field.compose else said
 
 
 def _lineage(field: FieldMapping, legacy: dg.AssetKey, parents: Mapping[str, dg.AssetKey]) -> list[dg.TableColumnDep]:

@@ -45,9 +45,58 @@ CASES = {
     ),
     "match on a column that is not mapped": (
         START + "  p_id: {reference: {to: P, match: [{column: k, from_column: p_id}]}}\n",
-        'column "p_id" is not mapped to a plain value',
+        'column "p_id" is not mapped to a value of its own',
         "5, fields.p_id.reference.match[0].from_column",
         "choose one of sku",
+    ),
+    "rule of pyERP that does not exist": (
+        START + "  name: {compute: {rule: adress_name, inputs: {text: {from: X}}}}\n",
+        'pyERP has no rule "adress_name" of this kind',
+        "5, fields.name.compute.rule",
+        'did you mean "address_name"?',
+    ),
+    "input that a rule does not have": (
+        START + "  name: {compute: {rule: address_name, inputs: {texd: {from: X}}}}\n",
+        'the rule "address_name" has no input "texd"',
+        "5, fields.name.compute.inputs.texd",
+        'did you mean "text"?',
+    ),
+    "rule on the ERP row of rows that are inserted": (
+        START + "  name: {from: X, erp_rule: receipt_payment_status}\n",
+        "a rule on the ERP row works only for rows that exist",
+        "5, fields.name.erp_rule",
+        'write "rows: existing" in "target"',
+    ),
+    "created rows told apart by what they do not have": (
+        START + "  p_id: {reference: {to: P, match: [{column: k, from: X}], if_missing: create,"
+        " create: {by: [code], values: {name: {from: X}}}}}\n",
+        '"code" tells created rows apart, but has no value',
+        "5, fields.p_id.reference.create.by[0]",
+        'add it to "values"',
+    ),
+    "suffix on a column that is not mapped": (
+        START + "suffixes: [{within: [sku], on: [code], order: sku}]\n",
+        'column "code" is not mapped',
+        "5, suffixes[0].on[0]",
+        'map it in "fields"',
+    ),
+    "derived through a column that is no reference": (
+        START + "derive: [{rule: delivery_status, through: sku, into: x}]\n",
+        'column "sku" is no reference',
+        "5, derive[0].through",
+        'map a column with "reference"',
+    ),
+    "composed of a column that is not mapped": (
+        START + "  name: {compose: [{parts: [{column: unit}]}]}\n",
+        'column "unit" is not mapped',
+        "5, fields.name.compose[0].parts[0].column",
+        'map it in "fields"',
+    ),
+    "replaced by a pattern that is none": (
+        START + "  name: {from: X, cast: {type: replace, pattern: '('}}\n",
+        '"(" is no regular expression: missing ): (',
+        "5, fields.name.cast.pattern",
+        "correct it",
     ),
     "newest wins without a time in the ERP": (
         START + "conflicts: {policy: newest_wins}\n",

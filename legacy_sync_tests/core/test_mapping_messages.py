@@ -5,14 +5,17 @@ import pytest
 from legacy_sync.errors import Problem
 
 GOOD = "source: {table: T}\ntarget: {table: A}\nfields:\n  sku: {from: Nummer}\n"
-FIELD_WORDS = "from, first_of, value, reference, cast, required, default, if_null, if_invalid, conflict"
+FIELD_WORDS = (
+    "from, first_of, join, separator, compute, value, cast, prefix, suffix, default, optional, reference, compose,"
+    " erp_rule, required, if_null, if_invalid, conflict"
+)
 
 CASES = {
     "unknown word at the top": (
         GOOD + "grup: x\n",
         'unknown word "grup"',
         "5, grup",
-        'did you mean "group"? Otherwise remove it; known here: entity, description, group',
+        'did you mean "group"? Otherwise remove it; known here: entity, description, enabled, group',
     ),
     "unknown word in a field": (
         GOOD + "  name: {from: X, requird: true}\n",
@@ -30,7 +33,7 @@ CASES = {
         GOOD + "  w:\n    from: X\n    cast:\n      - text\n      - {type: integer, roundign: truncate}\n",
         'unknown word "roundign" in "fields.w.cast[1]"',
         "9, fields.w.cast[1].roundign",
-        'did you mean "rounding"? Otherwise remove it; known here: type, rounding',
+        'did you mean "rounding"? Otherwise remove it; known here: decimal_comma, clean, zero_is_null, type, rounding',
     ),
     "unknown cast": (
         GOOD + "  d:\n    from: X\n    cast: datte\n",
@@ -166,7 +169,7 @@ CASES = {
     ),
     "field without origin": (
         GOOD + "  name: {required: true}\n",
-        '"name" needs exactly one of `from`, `first_of`, `value` and `reference`',
+        '"name" needs exactly one of `from`, `first_of`, `join`, `compute`, `value` and `reference`',
         "5, fields.name",
         "keep or add the one that is meant",
     ),
@@ -178,7 +181,7 @@ CASES = {
     ),
     "rule without condition": (
         GOOD + "rules:\n  - {name: r, column: sku}\n",
-        '"rules[0]" needs a condition: `matches`, `one_of`, `min` or `max`',
+        '"rules[0]" needs a condition: `matches`, `one_of`, `min`, `max` or `equals`',
         "6, rules[0]",
         "keep or add the one that is meant",
     ),

@@ -7,12 +7,24 @@ import pytest
 from cli_setup import bare_cli, cli
 from desk_setup import desk, examples_erp
 from journey_setup import Journey, empty_store
+from scenarios_setup import imported, whole_shop
 from services_setup import services
 from shop_setup import shop
 
 from legacy_sync.demo.four_d_server import FourDServer
 
-__all__ = ["bare_cli", "cli", "desk", "examples_erp", "journey", "sample_journey", "services", "shop"]
+__all__ = [
+    "bare_cli",
+    "cli",
+    "desk",
+    "examples_erp",
+    "imported",
+    "journey",
+    "sample_journey",
+    "services",
+    "shop",
+    "whole_shop",
+]
 
 
 @pytest.fixture

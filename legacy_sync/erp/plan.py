@@ -283,10 +283,17 @@ def _park_undelivered(connection: psycopg.Connection, shape: Shape) -> int:
 def park_duplicates(connection: psycopg.Connection, shape: Shape) -> int:
     """Rows that would break a unique index are parked: the later of two in the batch, or against other ERP rows."""
     parked = 0
-    for index in shape.table.uniques:
+    for index in (*shape.table.uniques, *_natural(shape)):
         if any(c in shape.columns for c in index.columns):
             parked += _park_index(connection, shape, index)
     return parked
+
+
+def _natural(shape: Shape) -> tuple[UniqueIndex, ...]:
+    """The natural key, where the database does not keep it unique: two records never make two rows of one key."""
+    key = shape.mapping.target.natural_key
+    is_kept = any(not index.predicate and set(index.columns) <= set(key) for index in shape.table.uniques)
+    return () if is_kept or not key else (UniqueIndex("natural key", key, None),)
 
 
 def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex) -> int:

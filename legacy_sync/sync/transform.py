@@ -39,6 +39,8 @@ from legacy_sync.sync.shaping import shape
 from legacy_sync.sync.values import ANY_TEXT, Records, filled_with, raw_row, with_affixes
 
 KEY_SEPARATOR = "|"
+LONGEST_KEY = 2500
+"""bytes; more does not fit into an index of PostgreSQL"""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,10 @@ class Transform:
         work.keys = keys
         work.park_unreadable()
         work.park(missing, "no_key", "/".join(self.mapping.source.key), None, "the record has no key")
+        too_long = pc.greater(pc.binary_length(keys), LONGEST_KEY)
+        work.park(
+            too_long, "key_too_long", "/".join(self.mapping.source.key), keys, f"is longer than {LONGEST_KEY} bytes"
+        )
         return keys
 
     def _joined_key(self, work: _Batch) -> pa.Array:
@@ -320,7 +326,8 @@ class _Batch(Records):
 
     def _key_of(self, position: int) -> str:
         key = self.keys[position].as_py()
-        return key if key else nameless(raw_row(self.batch, position))
+        is_usable = key and len(key.encode()) <= LONGEST_KEY
+        return key if is_usable else nameless(raw_row(self.batch, position))
 
 
 def _breaks(rule: Rule, values: pa.Array, other: pa.Array | None) -> pa.Array:

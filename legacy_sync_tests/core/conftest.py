@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from legacy_sync.errors import MappingInvalid, Problem
 from legacy_sync.mapping.loader import Project, load_project
@@ -11,6 +12,9 @@ from legacy_sync.settings import Settings
 
 LoadProject = Callable[..., Project]
 FindProblems = Callable[..., list[Problem]]
+
+settings.register_profile("busy_machine", deadline=None)  # other workers may hold the cores for a second
+settings.load_profile("busy_machine")
 
 
 @pytest.fixture

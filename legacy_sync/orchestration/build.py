@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from legacy_sync.mapping.loader import load_project
 from legacy_sync.orchestration.assets import build_assets
 from legacy_sync.orchestration.checks import build_reconciliation
 from legacy_sync.orchestration.everything import build_everything
@@ -10,6 +9,7 @@ from legacy_sync.orchestration.executors import executor
 from legacy_sync.orchestration.failures import Retries
 from legacy_sync.orchestration.jobs import build_jobs
 from legacy_sync.orchestration.layout import build_layout
+from legacy_sync.orchestration.projects import read_project
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.orchestration.schedules import build_schedules
 from legacy_sync.orchestration.sensors import build_sensor
@@ -21,7 +21,7 @@ DEFAULT_RETRIES = Retries()
 
 def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) -> dg.Definitions:
     """The definitions of all mappings; raises MappingInvalid with every problem of every file."""
-    layout = build_layout(load_project(settings))
+    layout = build_layout(read_project(settings))
     mappings = layout.project.ordered()
     definitions = dg.Definitions(
         assets=build_assets(layout, settings, retries),

@@ -1,21 +1,18 @@
 """How many tables of a run are worked on at the same time? One after the other in one process, unless told otherwise.
 
-A process per table costs about a second each to start, which is more than most tables need when little has changed
-(docs/decisions/006). A run that has much to do may ask for several: `execution: {config: {processes: 2}}`.
+Every table would cost a process of its own, whose start takes longer than most tables need (docs/decisions/006).
+Where cores are idle and tables large, a run may ask for several: `execution: {config: {processes: 4}}`.
 """
 
 from typing import Any
 
 import dagster as dg
 
-_PRELOADED = ["legacy_sync.orchestration.build", "legacy_sync.sync.pipeline"]
-
 
 def _choose(config: dict[str, Any]) -> dict[str, Any]:
     if config["processes"] == 1:
         return {"in_process": {}}
-    start = {"forkserver": {"preload_modules": _PRELOADED}}
-    return {"multiprocess": {"max_concurrent": config["processes"], "start_method": start}}
+    return {"multiprocess": {"max_concurrent": config["processes"], "start_method": {"forkserver": {}}}}
 
 
 executor = dg.multi_or_in_process_executor.configured(

@@ -26,11 +26,14 @@ def describe(definitions: dg.Definitions) -> Iterator[str]:
         yield spec.key.to_user_string()
         yield f"  {spec.description}"
         yield f"  group {spec.group_name}; {', '.join(sorted(spec.kinds))}; {', '.join(spec.owners)}"
-        yield f"  partitions: {spec.partitions_def}"
+        yield f"  partitions: {_in_words(spec.partitions_def)}"
         yield f"  after: {', '.join(sorted(d.asset_key.to_user_string() for d in spec.deps)) or 'nothing'}"
         yield f"  tags: {', '.join(f'{k}={v}' for k, v in sorted(spec.tags.items()) if not k.startswith('dagster/'))}"
         yield f"  metadata: {', '.join(sorted(k for k in spec.metadata if k != 'dagster-internal'))}"
     graph = definitions.resolve_asset_graph()
+    for assets in definitions.assets or ():
+        if isinstance(assets, dg.AssetsDefinition) and len(assets.keys) > 1:
+            yield f"step {assets.op.name}: {', '.join(sorted(key.to_user_string() for key in assets.keys))}"
     for check in sorted(graph.asset_check_keys):
         yield f"check {check.asset_key.to_user_string()}: {check.name}"
     for job in sorted(definitions.jobs or (), key=lambda j: j.name):
@@ -39,6 +42,13 @@ def describe(definitions: dg.Definitions) -> Iterator[str]:
         yield f"schedule {schedule.name}: {schedule.cron_schedule} {schedule.execution_timezone}"  # type: ignore[union-attr]
     for sensor in definitions.sensors or ():
         yield f"sensor {sensor.name}: every {sensor.minimum_interval_seconds} s"
+
+
+def _in_words(partitions: dg.PartitionsDefinition | None) -> str:
+    if isinstance(partitions, dg.StaticPartitionsDefinition):
+        keys = partitions.get_partition_keys()
+        return f"{len(keys)} slices, {keys[0]} to {keys[-1]}"
+    return str(partitions)
 
 
 def test_mappings_give_the_listed_assets():

@@ -60,7 +60,7 @@ class Cli:
 
     def run(self, *arguments: str) -> Said:
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=100)
+        out, err = process.communicate(timeout=300)
         return Said(process.returncode, out, err)
 
 

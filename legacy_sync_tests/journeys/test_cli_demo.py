@@ -12,7 +12,7 @@ import psutil
 import pytest
 from cli_setup import PARENTS, Cli
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 READY = "Ctrl-C ends everything"
 

@@ -19,10 +19,11 @@ class Turns:
 
     def __init__(self, project: Project, mappings: Iterable[Mapping]) -> None:
         self._mappings = list(project.mappings.values())
-        self._waiting = units_of(project, mappings)
         self._running: list[Unit] = []
-        chosen = {m.entity for unit in self._waiting for m in unit}
+        units = units_of(project, mappings)
+        chosen = {m.entity for unit in units for m in unit}
         self._before = {name: before & chosen for name, before in _ancestors(project).items()}
+        self._waiting = sorted(units, key=self._count_behind, reverse=True)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -48,6 +49,10 @@ class Turns:
     def end(self, unit: Unit) -> None:
         """The unit runs no longer, however that ended."""
         self._running.remove(unit)
+
+    def _count_behind(self, unit: Unit) -> int:
+        """How many entities wait for the unit: those with many behind them begin first."""
+        return sum(any(m.entity in before for m in unit) for before in self._before.values())
 
     def _is_free(self, unit: Unit) -> bool:
         """Whether nothing that runs touches what the unit touches."""

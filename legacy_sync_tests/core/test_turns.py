@@ -48,6 +48,13 @@ def test_parents_begin_first_and_independent_ones_with_them():
     assert len(turns) == 0
 
 
+def test_those_with_many_behind_them_begin_first():
+    made = project(mapping("a"), mapping("b"), mapping("c", "b"), mapping("d", "c"), mapping("e", "b"))
+    turns = Turns(made, made.ordered())
+    assert taken(turns) == ["b", "a"]
+    assert taken(turns, "b") == ["c", "e"]
+
+
 def test_child_waits_for_a_grandparent_although_the_parent_does_not_run():
     made = project(mapping("a"), mapping("b", "a"), mapping("c", "b"))
     turns = Turns(made, [made.get("a"), made.get("c")])

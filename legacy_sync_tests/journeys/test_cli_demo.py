@@ -70,7 +70,7 @@ def test_a_killed_demo_can_be_started_again_and_leaves_something_to_look_at(bare
     assert cut_off(bare_cli, signal.SIGKILL) == -signal.SIGKILL
     said = bare_cli.run("demo", "--small")
     assert said.code == 0, said.out + said.err
-    assert said.out.count("  true  ") == 8
+    assert said.out.count("  true  ") == 9
     assert "FALSE" not in said.out
     bare_cli.environment = {}
     assert [c["column_name"] for c in bare_cli("conflicts", "list", "--json").json["conflicts"]] == ["name_en"]

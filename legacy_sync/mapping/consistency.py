@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 import pyarrow as pa
@@ -12,9 +11,9 @@ import pyarrow.compute as pc
 from cronsim import CronSim, CronSimError
 
 from legacy_sync.mapping.document import ValuePath
+from legacy_sync.mapping.links import Finding, check_links, must_be_mapped, must_be_reference
 from legacy_sync.mapping.model import (
     Cast,
-    ComposePart,
     Compute,
     DateCast,
     FieldMapping,
@@ -35,26 +34,17 @@ SERVER_CURSOR = "__TIMESTAMP"
 _ONE_ROW = pa.nulls(1, pa.string())  # without a row Arrow does not look at the pattern; a text would import pandas
 
 
-class Finding(NamedTuple):
-    """Something that cannot be, at a path inside the mapping."""
-
-    path: ValuePath
-    what: str
-    next_step: str
-
-
 def check_words(mapping: Mapping) -> Iterator[Finding]:
     """Every contradiction within one mapping."""
     yield from _check_ownership(mapping)
     yield from _check_mapped_names(mapping)
-    yield from _check_references(mapping)
     yield from _check_change_detection(mapping)
     yield from _check_conflicts(mapping)
     yield from _check_deletes(mapping)
     yield from _check_rules(mapping)
     yield from _check_schedule(mapping)
     yield from _check_timezones(mapping)
-    yield from _check_shapes(mapping)
+    yield from check_links(mapping)
     yield from _check_pyerp_rules(mapping)
 
 
@@ -83,84 +73,12 @@ def _check_ownership(mapping: Mapping) -> Iterator[Finding]:
 
 def _check_mapped_names(mapping: Mapping) -> Iterator[Finding]:
     for n, column in enumerate(mapping.target.natural_key):
-        yield from _must_be_mapped(mapping, column, ("target", "natural_key", n))
+        yield from must_be_mapped(mapping, column, ("target", "natural_key", n))
     for n, rule in enumerate(mapping.rules):
-        yield from _must_be_mapped(mapping, rule.column, ("rules", n, "column"))
+        yield from must_be_mapped(mapping, rule.column, ("rules", n, "column"))
     for n, backfill in enumerate(mapping.backfill):
-        yield from _must_be_mapped(mapping, backfill.column, ("backfill", n, "column"))
-        yield from _must_be_reference(mapping, backfill.through, ("backfill", n, "through"))
-
-
-def _must_be_mapped(mapping: Mapping, column: str, path: ValuePath) -> Iterator[Finding]:
-    if column not in mapping.fields:
-        otherwise = f'map it in "fields", or choose one of {name_all(mapping.columns)}'
-        yield Finding(path, f'column "{column}" is not mapped', did_you_mean(column, mapping.columns, otherwise))
-
-
-def _must_be_reference(mapping: Mapping, column: str, path: ValuePath) -> Iterator[Finding]:
-    references = [name for name, field in mapping.fields.items() if field.reference]
-    if column not in references:
-        otherwise = f"choose one of {name_all(references)}" if references else 'map a column with "reference"'
-        yield Finding(path, f'column "{column}" is no reference', did_you_mean(column, references, otherwise))
-
-
-def _check_references(mapping: Mapping) -> Iterator[Finding]:
-    for name, field in mapping.fields.items():
-        known = [column for column in mapping.columns if column != name]
-        for path, column in _own_columns(field):
-            if column not in known:
-                what = f'column "{column}" is not mapped to a value of its own'
-                next_step = did_you_mean(column, known, f"choose one of {name_all(known)}")
-                yield Finding(("fields", name, "reference", *path, "from_column"), what, next_step)
-        create = field.reference.create if field.reference else None
-        for n, column in enumerate(create.by if create else ()):
-            if create and column not in create.values:
-                what = f'"{column}" tells created rows apart, but has no value'
-                yield Finding(
-                    ("fields", name, "reference", "create", "by", n), what, f'add it to "values": {column}: …'
-                )
-
-
-def _own_columns(field: FieldMapping) -> Iterator[tuple[ValuePath, str]]:
-    """Where a reference looks for a value of this row."""
-    if field.reference is None:
-        return
-    for n, match in enumerate(field.reference.match):
-        if match.from_column:
-            yield ("match", n), match.from_column
-        for column, found in match.columns.items():
-            if found.from_column:
-                yield ("match", n, "columns", column), found.from_column
-    for column, found in field.reference.create.values.items() if field.reference.create else ():
-        if found.from_column:
-            yield ("create", "values", column), found.from_column
-
-
-def _check_shapes(mapping: Mapping) -> Iterator[Finding]:
-    """Suffixes, derived columns and compositions name columns that are mapped."""
-    for n, suffix in enumerate(mapping.suffixes):
-        for word in ("within", "on"):
-            for m, column in enumerate(getattr(suffix, word)):
-                yield from _must_be_mapped(mapping, column, ("suffixes", n, word, m))
-        yield from _must_be_mapped(mapping, suffix.order, ("suffixes", n, "order"))
-    for n, derive in enumerate(mapping.derive):
-        yield from _must_be_reference(mapping, derive.through, ("derive", n, "through"))
-    for name, field in mapping.fields.items():
-        for n, composition in enumerate(field.compose):
-            for m, part in enumerate(composition.parts):
-                yield from _check_piece(mapping, part, ("fields", name, "compose", n, "parts", m))
-    if mapping.target.rows == "existing" and not mapping.target.natural_key:
-        what = "rows that are never inserted must be found, and there is no natural key"
-        yield Finding(("target", "rows"), what, 'add "natural_key" to "target"')
-
-
-def _check_piece(mapping: Mapping, part: ComposePart, path: ValuePath) -> Iterator[Finding]:
-    if part.through:
-        yield from _must_be_reference(mapping, part.through, (*path, "through"))
-    if part.column and not part.through and not part.to:
-        yield from _must_be_mapped(mapping, part.column, (*path, "column"))
-    for there, here in part.where.items():
-        yield from _must_be_mapped(mapping, here, (*path, "where", there))
+        yield from must_be_mapped(mapping, backfill.column, ("backfill", n, "column"))
+        yield from must_be_reference(mapping, backfill.through, ("backfill", n, "through"))
 
 
 def _check_pyerp_rules(mapping: Mapping) -> Iterator[Finding]:

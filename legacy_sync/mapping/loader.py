@@ -20,9 +20,11 @@ from legacy_sync.errors import EntityUnknown, MappingInvalid, Problem
 from legacy_sync.mapping import rephrase
 from legacy_sync.mapping.consistency import check_dependencies, check_words
 from legacy_sync.mapping.document import Document, ValuePath, merge, read_document
+from legacy_sync.mapping.links import find_circle
 from legacy_sync.mapping.model import Mapping, Overlay, Word
 from legacy_sync.mapping.source_files import SourceFiles, SourceSpec
 from legacy_sync.mapping.suggest import did_you_mean, find_closest, name_all
+from legacy_sync.mapping.together import check_together
 from legacy_sync.settings import Settings
 
 _ENTITY = re.compile(r"[A-Za-z_]\w*(\.\w+)?", re.ASCII)
@@ -86,7 +88,7 @@ def load_project(settings: Settings) -> Project:
         if mapping and mapping.enabled:
             mappings[entity] = mapping
     reader.check_cycles(mappings)
-    reader.check_shared_tables(mappings)
+    reader.check_together(mappings)
     if reader.problems:
         raise MappingInvalid(list(dict.fromkeys(reader.problems)))
     return Project(
@@ -134,23 +136,6 @@ def _depths(dependencies: dict[str, tuple[str, ...]]) -> dict[str, int]:
             if entity not in depths and all(name in depths for name in before):
                 depths[entity] = 1 + max((depths[name] for name in before), default=-1)
     return depths
-
-
-def _find_cycle(dependencies: dict[str, tuple[str, ...]]) -> list[str]:
-    """Entities that wait for each other, first and last the same; empty if there are none."""
-    remaining = dict(dependencies)
-    while True:
-        free = [name for name, before in remaining.items() if not any(b in remaining for b in before)]
-        if not free:
-            break
-        for name in free:
-            del remaining[name]
-    if not remaining:
-        return []
-    path = [next(iter(remaining))]
-    while path[-1] not in path[:-1]:
-        path.append(next(before for before in remaining[path[-1]] if before in remaining))
-    return path[path.index(path[-1]) :]
 
 
 def _around(entity: str, overlay: Document | None) -> tuple[Document | None, Document | None]:
@@ -259,23 +244,19 @@ class _Reader:
     def check_cycles(self, mappings: dict[str, Mapping]) -> None:
         """Entities that wait for each other can never start."""
         dependencies = dependencies_of(mappings)
-        cycle = _find_cycle(dependencies) or _find_cycle(_by_unit(mappings, dependencies))
+        cycle = find_circle(dependencies) or find_circle(_by_unit(mappings, dependencies))
         if cycle:
             what = "these entities wait for each other: " + " → ".join(cycle)
             path = _path_of_dependency(mappings[cycle[0]], mappings[cycle[1]])
             where = self._documents[cycle[0]].where(path)
             self.problems.append(Problem(what, where, 'remove one of the references or "depends_on" lines'))
 
-    def check_shared_tables(self, mappings: dict[str, Mapping]) -> None:
-        """Mappings that read one legacy table share its landed rows, and so must cut it the same way."""
-        first: dict[tuple[str, str], Mapping] = {}
-        for entity, mapping in mappings.items():
-            other = first.setdefault((mapping.source.server, mapping.source.table), mapping)
-            if (other.source.feed, other.partitions) != (mapping.source.feed, mapping.partitions):
-                what = f'{entity} and {other.entity} read "{mapping.source.table}" in different ways'
-                word = "partitions" if other.source.feed == mapping.source.feed else "source"
-                next_step = f"make {word} the same in both files: the rows are fetched once for both"
-                self.problems.append(Problem(what, self._documents[entity].where((word,)), next_step))
+    def check_together(self, mappings: dict[str, Mapping]) -> None:
+        """What two mappings say differently, though they must agree."""
+        for entity, (path, what, next_step) in check_together(mappings, complete=not self.problems):
+            document = self._documents[entity]
+            where = document.where(rephrase.written_path(path, document.data))
+            self.problems.append(Problem(what, where, next_step))
 
     def _read(self, file: Path) -> Document:
         self._digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
@@ -288,7 +269,7 @@ class _Reader:
         try:
             return model.model_validate(document.data)
         except ValidationError as error:
-            for detail in error.errors():
+            for detail in rephrase.without_echoes(error.errors()):
                 rephrase.report(detail, document, model)
         return None
 

@@ -19,6 +19,7 @@ from legacy_sync.mapping.model import (
     FieldMapping,
     IntegerCast,
     Mapping,
+    NumberRangePartitions,
     Part,
     Reference,
     Scalar,
@@ -136,6 +137,10 @@ def _attributes_read(mapping: Mapping) -> Iterator[tuple[ValuePath, tuple[str, .
         yield ("source", "other_keys", n), (name,)
     if mapping.source.explode:
         yield ("source", "explode", "attribute"), (mapping.source.explode.attribute,)
+    if mapping.unit:
+        yield ("unit", "key"), (mapping.unit.key,)
+    if isinstance(mapping.partitions, NumberRangePartitions):
+        yield ("partitions", "attribute"), (mapping.partitions.attribute,)
     for n, rule in enumerate(mapping.rules):
         if rule.equals:
             yield ("rules", n, "equals"), (rule.equals,)
@@ -347,6 +352,13 @@ def _check_create(mapping: Mapping, path: ValuePath, table: ErpTable, create: Cr
     for name in (*create.values, create.created_at, create.updated_at):
         if name and name not in table.columns:
             yield _missing_column(mapping, (*path, "values", name), table, name)
+    for name, found in create.values.items():
+        column_or_none = table.columns.get(name)
+        for word, value in (("value", found.value), ("default", found.default)):
+            if column_or_none and value is not None and (reason := _misfit(value, column_or_none)):
+                what = f'{_shown(value)} does not fit "{table.name}.{name}": {reason}'
+                next_step = f"write a value such as {_example(column_or_none)}"
+                yield _erp_problem(mapping, (*path, "values", name, word), what, next_step)
     filled = {*create.values, create.created_at, create.updated_at}
     for column in table.columns.values():
         is_key = column.name in table.primary_key and column.type == "uuid"

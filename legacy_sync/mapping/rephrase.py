@@ -47,6 +47,16 @@ def written_path(loc: tuple[str | int, ...], data: object) -> ValuePath:
     return tuple(path)
 
 
+def without_echoes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors, but for lists that are only called empty because their entries were refused."""
+    places = [error["loc"] for error in errors]
+    return [
+        error
+        for error in errors
+        if error["type"] != "too_short" or not any(p[: len(error["loc"])] == error["loc"] != p for p in places)
+    ]
+
+
 def report(error: ErrorDetails, document: Document, root: type[BaseModel]) -> None:
     """Add the problem behind one pydantic error to the document."""
     loc = error["loc"]

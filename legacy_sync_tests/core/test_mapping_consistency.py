@@ -4,6 +4,7 @@ import pytest
 
 START = "source: {table: T, cursor: modified_date}\ntarget: {table: A}\nfields:\n  sku: {from: Nummer}\n"
 NO_CURSOR = START.replace(", cursor: modified_date", "")
+EXISTING = START.replace("{table: A}", "{table: A, natural_key: sku, rows: existing}")
 REFERENCE = "  p_id: {reference: {to: P, match: [{column: k, from: K}]}}\n"
 
 CASES = {
@@ -61,6 +62,48 @@ CASES = {
         "5, fields.name.compute.inputs.texd",
         'did you mean "text"?',
     ),
+    "option that a rule does not have": (
+        START + "  t: {compute: {rule: line_tax, inputs: {price: {from: X}}, options: {tax_procent: 7}}}\n",
+        'the rule "line_tax" has no option "tax_procent"',
+        "5, fields.t.compute.options.tax_procent",
+        'did you mean "tax_percent"?',
+    ),
+    "option of a rule that has none": (
+        START + "  t: {compute: {rule: address_name, options: {x: 7}}}\n",
+        'the rule "address_name" has no option "x"',
+        "5, fields.t.compute.options.x",
+        'remove "options"',
+    ),
+    "rule deep inside alternatives": (
+        START + "  t: {first_of: [{join: [{compute: {rule: adress_city}}]}]}\n",
+        'pyERP has no rule "adress_city" of this kind',
+        "5, fields.t.first_of[0].join[0].compute.rule",
+        'did you mean "address_city"?',
+    ),
+    "rule of what is looked for": (
+        START + "  p_id: {reference: {to: P, match: [{columns: {k: {compute: {rule: slug}}}}]}}\n",
+        'pyERP has no rule "slug" of this kind',
+        "5, fields.p_id.reference.match[0].columns.k.compute.rule",
+        "choose one of ",
+    ),
+    "rule on the ERP row that does not exist": (
+        EXISTING + "  s: {erp_rule: receipt_payment}\n",
+        'pyERP has no rule "receipt_payment" of this kind',
+        "5, fields.s.erp_rule",
+        'did you mean "receipt_payment_',
+    ),
+    "rule for parents that does not exist": (
+        START + REFERENCE + "derive: [{rule: delivery, through: p_id, into: x}]\n",
+        'pyERP has no rule "delivery" of this kind',
+        "6, derive[0].rule",
+        'did you mean "delivery_status"?',
+    ),
+    "rows that exist without a natural key": (
+        START.replace("{table: A}", "{table: A, rows: existing}"),
+        "rows that are never inserted must be found, and there is no natural key",
+        "2, target.rows",
+        'add "natural_key" to "target"',
+    ),
     "rule on the ERP row of rows that are inserted": (
         START + "  name: {from: X, erp_rule: receipt_payment_status}\n",
         "a rule on the ERP row works only for rows that exist",
@@ -79,6 +122,93 @@ CASES = {
         'column "code" is not mapped',
         "5, suffixes[0].on[0]",
         'map it in "fields"',
+    ),
+    "suffix within a column that is not mapped": (
+        START + "suffixes: [{within: [place], on: [sku], order: sku}]\n",
+        'column "place" is not mapped',
+        "5, suffixes[0].within[0]",
+        'map it in "fields"',
+    ),
+    "suffix in the order of a column that is not mapped": (
+        START + "suffixes: [{within: [sku], on: [sku], order: skuu}]\n",
+        'column "skuu" is not mapped',
+        "5, suffixes[0].order",
+        'did you mean "sku"?',
+    ),
+    "suffix on a composed column": (
+        START + "  name: {compose: [{parts: [{column: sku}]}]}\nsuffixes: [{within: [sku], on: [name], order: sku}]\n",
+        'the value of "name" is not known yet in this place',
+        "6, suffixes[0].on[0]",
+        "choose a column with a value from the record",
+    ),
+    "rule on a reference": (
+        START + REFERENCE + "rules: [{name: r, column: p_id, min: 1}]\n",
+        'the value of "p_id" is not known yet in this place',
+        "6, rules[0].column",
+        "choose a column with a value from the record",
+    ),
+    "match on a composed column": (
+        START + "  name: {compose: [{parts: [{column: sku}]}]}\n"
+        "  p_id: {reference: {to: P, match: [{column: k, from_column: name}]}}\n",
+        'the value of "name" is not known yet in this place',
+        "6, fields.p_id.reference.match[0].from_column",
+        "choose a column with a value from the record",
+    ),
+    "references in a circle": (
+        START + "  p_id: {reference: {to: P, match: [{columns: {k: {from: K}, q: {from_column: q_id}}}]}}\n"
+        "  q_id: {reference: {to: Q, match: [{column: k, from_column: p_id}]}}\n",
+        "these references look for each other: p_id → q_id → p_id",
+        "5, fields.p_id.reference.match[0].columns.q.from_column",
+        "let one of them look for values of the record alone",
+    ),
+    "cast beside a reference": (
+        START + "  p_id: {cast: text, reference: {to: P, match: [{column: k, from: K}]}}\n",
+        '"cast" has no effect beside "reference"',
+        "5, fields.p_id.cast",
+        "remove it; a value that is looked for has words of its own",
+    ),
+    "required reference": (
+        START + "  p_id: {required: true, reference: {to: P, match: [{column: k, from: K}]}}\n",
+        '"required" has no effect beside "reference"',
+        "5, fields.p_id.required",
+        'remove it; write "if_missing: park" there',
+    ),
+    "cast of another column's value": (
+        START + "  p_id: {reference: {to: P, match: [{column: k, from_column: sku, cast: text}]}}\n",
+        '"cast" has no effect beside "from_column"',
+        "5, fields.p_id.reference.match[0].cast",
+        "remove it: the value is that of the column",
+    ),
+    "prefixes of several columns": (
+        START + "  p_id: {reference: {to: P, match: [{columns: {a: {from: A}, b: {from: B}}, compare: prefix}]}}\n",
+        '"compare: prefix" compares one column, and there are 2',
+        "5, fields.p_id.reference.match[0].compare",
+        'remove it, or write a single "column"',
+    ),
+    "text composed of one that is composed later": (
+        START + "  one: {compose: [{parts: [{column: two}]}]}\n  two: {compose: [{parts: [{column: sku}]}]}\n",
+        'the text of "two" is made after that of "one"',
+        "5, fields.one.compose[0].parts[0].column",
+        'write "two" above "one"',
+    ),
+    "composed through a column that is no reference": (
+        START + "  name: {compose: [{parts: [{column: k, through: sku}]}]}\n",
+        'column "sku" is no reference',
+        "5, fields.name.compose[0].parts[0].through",
+        'map a column with "reference"',
+    ),
+    "composed of a row found by a column that is not mapped": (
+        START + "  name: {compose: [{parts: [{to: P, where: {k: skuu}, column: name}]}]}\n",
+        'column "skuu" is not mapped',
+        "5, fields.name.compose[0].parts[0].where.k",
+        'did you mean "sku"?',
+    ),
+    "created from a column that is not mapped": (
+        START + "  p_id: {reference: {to: P, match: [{column: k, from: X}], if_missing: create,"
+        " create: {by: [k], values: {k: {from_column: skuu}}}}}\n",
+        'column "skuu" is not mapped to a value of its own',
+        "5, fields.p_id.reference.create.values.k.from_column",
+        'did you mean "sku"?',
     ),
     "derived through a column that is no reference": (
         START + "derive: [{rule: delivery_status, through: sku, into: x}]\n",

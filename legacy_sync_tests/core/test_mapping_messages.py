@@ -185,6 +185,62 @@ CASES = {
         "6, rules[0]",
         "keep or add the one that is meant",
     ),
+    "match by a column and by columns": (
+        GOOD + "  p_id: {reference: {to: P, match: [{column: k, columns: {l: {from: L}}}]}}\n",
+        '"fields.p_id.reference.match[0]" needs exactly one of `column`, `key` and `columns`',
+        "5, fields.p_id.reference.match[0]",
+        "keep or add the one that is meant",
+    ),
+    "match of two origins": (
+        GOOD + "  p_id: {reference: {to: P, match: [{column: k, from: K, join: [{from: L}]}]}}\n",
+        '"fields.p_id.reference.match[0]" needs exactly one of `from`, `from_column`, `first_of`, `join`, `compute` and `value`',
+        "5, fields.p_id.reference.match[0]",
+        "keep or add the one that is meant",
+    ),
+    "value beside the columns of a match": (
+        GOOD + "  p_id: {reference: {to: P, match: [{columns: {l: {from: L}}, from: K}]}}\n",
+        "`columns` have their own values",
+        "5, fields.p_id.reference.match[0]",
+        "move this one below its column",
+    ),
+    "field of two origins": (
+        GOOD + "  name: {from: X, join: [{from: Y}]}\n",
+        '"name" needs exactly one of `from`, `first_of`, `join`, `compute`, `value` and `reference`',
+        "5, fields.name",
+        "keep or add the one that is meant",
+    ),
+    "created rows that nobody asked for": (
+        GOOD + "  p_id: {reference: {to: P, match: [{column: k, from: K}],"
+        " create: {by: [k], values: {k: {from: K}}}}}\n",
+        "`create` and `if_missing: create` belong together",
+        "5, fields.p_id.reference",
+        "correct the value",
+    ),
+    "created rows without values": (
+        GOOD + "  p_id: {reference: {to: P, match: [{column: k, from: K}], if_missing: create,"
+        " create: {by: [k], values: {}}}}\n",
+        '"values" is empty',
+        "5, fields.p_id.reference.create.values",
+        "write at least one entry",
+    ),
+    "piece of a text through and to": (
+        GOOD + "  name: {compose: [{parts: [{column: a, through: b, to: c, where: {d: e}}]}]}\n",
+        "`through` and `to` exclude each other",
+        "5, fields.name.compose[0].parts[0]",
+        "correct the value",
+    ),
+    "piece of a text of a table without a condition": (
+        GOOD + "  name: {compose: [{parts: [{column: a, to: c}]}]}\n",
+        "`to` and `where` belong together",
+        "5, fields.name.compose[0].parts[0]",
+        "correct the value",
+    ),
+    "map without codes": (
+        GOOD + "  name: {from: X, cast: {type: map, values: {}}}\n",
+        '"values" is empty',
+        "5, fields.name.cast.values",
+        "write at least one entry",
+    ),
     "reference without match": (
         GOOD + "  p_id: {reference: {to: P, match: []}}\n",
         '"match" is empty',

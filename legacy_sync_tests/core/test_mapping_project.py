@@ -112,6 +112,55 @@ def test_mappings_of_one_table_must_cut_it_the_same_way(problems_of):
     assert "make partitions the same in both files" in problems[0].next_step
 
 
+KEYED = "source: {table: T, key: K, other_keys: [UUID]}\ntarget: {table: a}\nfields:\n  sku: {from: Nummer}\n"
+
+
+def by_key(key):
+    return mapping("b").replace("T}", "U}") + f"  a_id: {{reference: {{to: a, match: [{{key: {key}, from: X}}]}}}}\n"
+
+
+@pytest.mark.parametrize("key", ["K", "UUID"])
+def test_reference_by_a_key_that_a_mapping_remembers(project_of, key):
+    assert project_of({"a.yaml": KEYED, "b.yaml": by_key(key)}).get("b")
+
+
+def test_reference_by_a_key_that_no_mapping_remembers_names_the_closest(problems_of):
+    (problem,) = problems_of({"a.yaml": KEYED, "b.yaml": by_key("UUDI")})
+    assert problem.what == 'no mapping of "a" remembers the key "UUDI"'
+    assert problem.where == "mappings/b.yaml:5, fields.a_id.reference.match[0].key"
+    assert problem.next_step == (
+        'did you mean "UUID"? Otherwise add "other_keys: UUDI" to the source of a, or choose one of K, UUID'
+    )
+
+
+def test_reference_by_a_key_into_a_table_that_nobody_loads(problems_of):
+    (problem,) = problems_of({"b.yaml": by_key("UUID")})
+    assert problem.next_step == 'map "a", or look for a column of it'
+
+
+def test_key_is_not_missed_while_its_mapping_cannot_be_read(problems_of):
+    problems = problems_of({"a.yaml": KEYED + "grup: x\n", "b.yaml": by_key("UUID")})
+    assert [p.where for p in problems] == ["mappings/a.yaml:5, grup"]
+
+
+def test_mappings_of_one_unit_must_be_cut_the_same_way(problems_of):
+    member = mapping("a", unit="{name: u, key: Nr}", partitions="{type: number_range, attribute: Nr}")
+    other = mapping("b", unit="{name: u, key: Nr}", partitions="{type: none}").replace("{table: T}", "{table: U}")
+    (problem,) = problems_of({"a.yaml": member, "b.yaml": other})
+    assert problem.what == 'b and a are one unit "u", but are cut in different ways'
+    assert problem.where == "mappings/b.yaml:6, partitions"
+    assert problem.next_step == "make partitions the same in both files: a slice is loaded whole"
+
+
+def test_column_that_follows_from_its_children_is_mapped_nowhere(problems_of):
+    parent = mapping("a") + "  delivery_status: {from: Status}\n"
+    child = mapping("b", "a").replace("{table: T}", "{table: U}")
+    child += "derive: [{rule: delivery_status, through: a_id, into: delivery_status}]\n"
+    (problem,) = problems_of({"a.yaml": parent, "b.yaml": child})
+    assert problem.what == '"delivery_status" of "a" follows from its children, but a maps it'
+    assert problem.where == "mappings/b.yaml:6, derive[0].into"
+
+
 def test_environment_overlay_is_merged_word_by_word(project_of):
     overlay = (
         "landing_keep: 7\nsources: {four_d: {attempts: 5}}\n"

@@ -103,11 +103,12 @@ ACCEPTED = {
     },
     "references by several columns and keys": {
         **GOOD,
+        "source": {"table": "T", "other_keys": "refOld"},
         "fields": {
             "sku": {"from": "Nummer"},
             "x": {
                 "reference": {
-                    "to": "B",
+                    "to": "A",
                     "match": [
                         {"columns": {"p": {"from": "P"}, "q": {"from_column": "sku"}}},
                         {"key": "refOld", "from": "R"},

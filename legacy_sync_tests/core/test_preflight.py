@@ -131,6 +131,57 @@ def test_attributes_of_alternatives_and_references_must_exist():
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ({"join": [{"from": "Name"}, {"from": "Nme"}]}, "join[1].from"),
+        ({"first_of": [{"join": [{"from": "Nme"}]}]}, "first_of[0].join[0].from"),
+        (
+            {"compute": {"rule": "address_city", "inputs": {"text": {"first_of": [{"from": "Nme"}]}}}},
+            "compute.inputs.text.first_of[0].from",
+        ),
+        (
+            {"reference": {"to": "sales_group", "match": [{"columns": {"legacy_id": {"from": "Nme"}}}]}},
+            "reference.match[0].columns.legacy_id.from",
+        ),
+    ],
+)
+def test_attributes_at_any_depth_must_exist(words, path):
+    what, where, next_step = said(check(with_field("group_id", **words)))
+    assert what == 'legacy table "Kunden" has no column "Nme"'
+    assert where == f"preflight, mapping sales_customer, fields.group_id.{path}, legacy catalog"
+    assert next_step.startswith('did you mean "Name"?')
+
+
+def test_optional_attribute_need_not_exist():
+    parts = [{"from": "Nme", "optional": True}, {"from": "Name"}]
+    assert check(with_field("name", first_of=parts, default="")) == []
+    match = [{"column": "legacy_id", "from": "Grp", "optional": True}]
+    assert check(with_field("group_id", reference={"to": "sales_group", "match": match, "if_missing": "null"})) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        ({"unit": {"name": "u", "key": "AbsNr"}}, "unit.key"),
+        ({"partitions": {"type": "number_range", "attribute": "AbsNr"}}, "partitions.attribute"),
+        ({"source": {"table": "Kunden", "other_keys": ["AbsNr"]}}, "source.other_keys[0]"),
+        ({"source": {"table": "Kunden", "where": {"AbsNr": "*"}}}, "source.where.AbsNr"),
+        ({"source": {"table": "Kunden", "explode": {"attribute": "AbsNr"}}}, "source.explode.attribute"),
+        ({"rules": [{"name": "r", "column": "turnover", "equals": "AbsNr"}]}, "rules[0].equals"),
+    ],
+)
+def test_attributes_named_anywhere_must_exist(words, path):
+    what, where, _ = said(check(mapping(**words)))
+    assert what == 'legacy table "Kunden" has no column "AbsNr"'
+    assert where == f"preflight, mapping sales_customer, {path}, legacy catalog"
+
+
+def test_attributes_of_items_of_a_list_are_not_in_the_catalog():
+    source = {"table": "Kunden", "explode": {"attribute": "Gruppe"}, "key": "id"}
+    assert check(mapping(source=source, fields={**WORDS["fields"], "rank": {"from": "Slots"}})) == []
+
+
 def test_missing_erp_table_names_the_closest():
     what, where, next_step = said(check(with_target(table="sales_costumer")))
     assert what == 'the ERP has no table "sales_costumer"'
@@ -225,6 +276,86 @@ def test_reference_must_agree_with_the_foreign_key():
     what, _, next_step = said(check(with_field("group_id", reference=reference)))
     assert what == 'in the ERP "group_id" refers to table "sales_group", not to "sales_customer"'
     assert next_step == 'write "to: sales_group"'
+
+
+GROUPS = table("sales_group", column("legacy_id"), column("area_id", "int8"), column("name", nullable=False, length=5))
+GROUPS = ErpTable("public", "sales_group", GROUPS.columns, ("id",), (), (ForeignKey("area_id", "sales_area", "id"),))
+AREA = table("sales_area", column("code"))
+
+
+def with_reference(**words):
+    match = {"match": [{"column": "legacy_id", "from": "Gruppe"}]}
+    return with_field("group_id", reference={"to": "sales_group", **match, **words})
+
+
+def check_groups(checked):
+    return check(checked, CUSTOMER, GROUPS, AREA)
+
+
+def test_column_behind_a_reference_of_the_referenced_table():
+    assert check_groups(with_reference(match=[{"column": "area_id.code", "from": "Gruppe"}])) == []
+    what, where, next_step = said(check_groups(with_reference(match=[{"column": "legacy_id.code", "from": "Gruppe"}])))
+    assert what == 'ERP table "sales_group" has no reference "legacy_id"'
+    assert where == "preflight, mapping sales_customer, fields.group_id.reference.match[0].column, ERP catalog"
+    assert next_step == "choose one of area_id"
+    what, _, next_step = said(check_groups(with_reference(match=[{"column": "area_id.cod", "from": "Gruppe"}])))
+    assert what == 'ERP table "sales_area" has no column "cod"'
+    assert next_step.startswith('did you mean "code"?')
+
+
+def test_created_row_needs_what_must_not_be_null():
+    create = {"by": ["legacy_id"], "values": {"legacy_id": {"from": "Gruppe"}}}
+    what, where, next_step = said(check_groups(with_reference(if_missing="create", create=create)))
+    assert what == '"sales_group.name" must not be null, but nothing fills it in a created row'
+    assert where == "preflight, mapping sales_customer, fields.group_id.reference.create.values, ERP catalog"
+    assert next_step == 'add `name: {value: ""}`'
+
+
+def test_created_row_has_columns_of_its_table_and_values_that_fit():
+    values = {"legacy_id": {"from": "Gruppe"}, "nam": {"value": "x"}, "name": {"value": "too long"}}
+    found = check_groups(with_reference(if_missing="create", create={"by": ["legacy_id"], "values": values}))
+    assert [p.what for p in found] == [
+        'ERP table "sales_group" has no column "nam"',
+        '"too long" does not fit "sales_group.name": it holds 5 characters',
+    ]
+
+
+def test_columns_of_composed_texts_must_exist():
+    parts = [
+        {"column": "nam", "through": "group_id"},
+        {"to": "sales_area", "where": {"cod": "number"}, "column": "code"},
+    ]
+    fields = {**with_reference().model_dump(by_alias=True, exclude_unset=True)["fields"]}
+    fields["name"] = {"compose": [{"parts": parts}]}
+    found = check_groups(mapping(fields=fields))
+    assert [(p.what, p.where.split(", ")[2]) for p in found] == [
+        ('ERP table "sales_group" has no column "nam"', "fields.name.compose[0].parts[0].column"),
+        ('ERP table "sales_area" has no column "cod"', "fields.name.compose[0].parts[1].where"),
+    ]
+
+
+def test_suffix_needs_a_text_column():
+    checked = mapping(
+        fields={**WORDS["fields"], "rank": {"from": "Umsatz"}},
+        suffixes=[{"within": ["rank"], "on": ["rank"], "order": "number"}],
+    )
+    what, _, next_step = said(check(checked))
+    assert (what, next_step) == ('a suffix cannot stand in "rank", which is integer', "choose a text column")
+
+
+def test_derived_column_must_exist():
+    checked = mapping(
+        fields=with_reference().model_dump(by_alias=True, exclude_unset=True)["fields"],
+        derive=[{"rule": "delivery_status", "through": "group_id", "into": "legacy"}],
+    )
+    what, where, _ = said(check_groups(checked))
+    assert what == 'ERP table "sales_group" has no column "legacy"'
+    assert where == "preflight, mapping sales_customer, derive[0].into, ERP catalog"
+
+
+def test_rows_that_exist_need_nothing_in_new_rows():
+    fields = {"number": WORDS["fields"]["number"]}
+    assert check(mapping(fields=fields, target={**WORDS["target"], "rows": "existing"})) == []
 
 
 def test_backfilled_column_must_exist():

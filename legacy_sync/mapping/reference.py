@@ -162,7 +162,7 @@ def _rules() -> str:
     rows = [(f"`{name}`", _listed(rule.inputs), _options(rule), _meaning(name, rule)) for name, rule in RULES.items()]
     return "\n\n".join(
         [
-            "For `compute`; every input must be given:",
+            "For `compute`; an input that is not given is null, an option that is not given as shown:",
             _table(("rule", "inputs", "options", "result"), rows),
             f"For `erp_rule`: {_listed(ERP_RULES)} (`legacy_sync/pyerp/receipts.py`).",
             f"For `derive`: {_listed(DERIVED)} (`legacy_sync/pyerp/derived.py`).",

@@ -193,7 +193,8 @@ CASES = {
     ),
     "match of two origins": (
         GOOD + "  p_id: {reference: {to: P, match: [{column: k, from: K, join: [{from: L}]}]}}\n",
-        '"fields.p_id.reference.match[0]" needs exactly one of `from`, `from_column`, `first_of`, `join`, `compute` and `value`',
+        '"fields.p_id.reference.match[0]" needs exactly one of `from`, `from_column`, `first_of`, `join`, `compute`'
+        " and `value`",
         "5, fields.p_id.reference.match[0]",
         "keep or add the one that is meant",
     ),

@@ -90,7 +90,7 @@ class TextCast(Word):
 
     type: Literal["text"] = "text"
     strip: bool = Field(default=True, description="remove blanks at both ends")
-    case: Literal["keep", "upper", "lower"] = "keep"
+    case: Literal["keep", "upper", "lower"] = Field(default="keep", description="capital or small letters")
     empty_is_null: bool = Field(default=False, description="a blank text is null")
     cut: bool = Field(default=False, description="a text too long for the ERP column is cut off, counted as a warning")
     language: str | None = Field(
@@ -125,7 +125,9 @@ class DecimalCast(NumberSpelling):
     """A decimal number, rounded to the scale of the ERP column; the decimal sign is a point."""
 
     type: Literal["decimal"] = "decimal"
-    rounding: Literal["half_up", "truncate"] = "half_up"
+    rounding: Literal["half_up", "truncate"] = Field(
+        default="half_up", description="what becomes of places that the ERP column does not hold"
+    )
     factor: float = Field(default=1, gt=0, description="multiplied by this, such as 0.1 for millimetres in centimetres")
     positive: bool = Field(default=False, description="zero and less mean that there is no value")
 
@@ -134,12 +136,14 @@ class BooleanCast(Word):
     """True or false from booleans, 0/1 and words, in any case; other texts are false or invalid."""
 
     type: Literal["boolean"] = "boolean"
-    true: Words = ("true", "1", "yes", "y", "t")
-    false: Words = ("false", "0", "no", "n", "f", "nein", "")
+    true: Words = Field(default=("true", "1", "yes", "y", "t"), description="words that mean true")
+    false: Words = Field(
+        default=("false", "0", "no", "n", "f", "nein", ""), description='words that mean false; "" is a blank text'
+    )
     otherwise: Annotated[
         Literal["invalid", "false"],
         BeforeValidator(_no_as_false, json_schema_input_type=Literal["invalid", "false", False]),
-    ] = "invalid"
+    ] = Field(default="invalid", description="what all other words mean")
     negate: bool = Field(default=False, description="true becomes false and false true")
 
 
@@ -158,15 +162,15 @@ class TimestampCast(Word):
     """An instant from ISO text such as 2025-03-06T04:13:17.687Z; without an offset it is in `timezone`."""
 
     type: Literal["timestamp"] = "timestamp"
-    timezone: str = "UTC"
+    timezone: str = Field(default="UTC", description="IANA zone of a text without an offset")
 
 
 class SplitLastCast(Word):
     """The part of a text before or after its last separator; no split at the very start or end."""
 
     type: Literal["split_last"] = "split_last"
-    separator: str = "-"
-    part: Literal["before", "after"]
+    separator: str = Field(default="-", description="where the text is split, at its last one")
+    part: Literal["before", "after"] = Field(description="which part to take")
 
 
 class JsonPickCast(Word):
@@ -196,7 +200,7 @@ class ReplaceCast(Word):
     """A text with every match of a regular expression (RE2) replaced."""
 
     type: Literal["replace"] = "replace"
-    pattern: str
+    pattern: str = Field(description="regular expression (RE2)")
     by: str = Field(default="", description="the new text; \\1 is the first group of the pattern")
 
 
@@ -220,7 +224,7 @@ class HashCast(Word):
     """A short fingerprint of a text: the same text always gives the same hexadecimal digits."""
 
     type: Literal["hash"] = "hash"
-    digits: int = Field(default=20, ge=8, le=64)
+    digits: int = Field(default=20, ge=8, le=64, description="how many hexadecimal digits")
 
 
 Cast = Annotated[
@@ -377,7 +381,7 @@ class Reference(Word):
     """A foreign key, found by values the legacy rows carry; alternatives are tried in order."""
 
     to: str = Field(description="referenced ERP table")
-    match: tuple[Match, ...] = Field(min_length=1)
+    match: tuple[Match, ...] = Field(min_length=1, description="how the row is found; alternatives in order")
     if_missing: Literal["park", "null", "reject", "create"] = Field(
         "park",
         description="park: wait for the parent; null: load without; reject: refuse for good; create: see `create`",
@@ -386,7 +390,7 @@ class Reference(Word):
         None, description="the record names no row at all; by default null with `if_missing: null`, else park"
     )
     if_ambiguous: Literal["park", "null"] = Field("park", description="several rows fit: wait, or load without")
-    create: Create | None = None
+    create: Create | None = Field(default=None, description="the row that is made with `if_missing: create`")
 
     @model_validator(mode="after")
     def _create_fits(self) -> Self:
@@ -409,13 +413,13 @@ class Reference(Word):
 class ComposePart(Word):
     """One piece of a composed text: a constant, a column of this row, or one of a related row."""
 
-    text: str | None = None
+    text: str | None = Field(default=None, description="a constant")
     column: str | None = Field(default=None, description="column of this row, or of the row `through` or `to` names")
     through: str | None = Field(default=None, description="reference column of this row")
     to: str | None = Field(default=None, description="another ERP table; exactly one of its rows must fit `where`")
     where: dict[str, str] = Field(default_factory=dict, description="column of that table: column of this row")
-    prefix: str = ""
-    suffix: str = ""
+    prefix: str = Field(default="", description="stands before a value that is not blank")
+    suffix: str = Field(default="", description="stands behind a value that is not blank")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -431,8 +435,8 @@ class ComposePart(Word):
 class Composition(Word):
     """A text made of columns, after references and suffixes are known; blank pieces are left out."""
 
-    parts: tuple[ComposePart, ...] = Field(min_length=1)
-    separator: str = ""
+    parts: tuple[ComposePart, ...] = Field(min_length=1, description="the pieces, from left to right")
+    separator: str = Field(default="", description="stands between pieces")
 
 
 class FieldMapping(Part):
@@ -442,7 +446,7 @@ class FieldMapping(Part):
     takes `on_insert` of the target, or `default`.
     """
 
-    reference: Reference | None = None
+    reference: Reference | None = Field(default=None, description="the column is a foreign key, found by values")
     compose: tuple[Composition, ...] = Field(
         default=(), description="texts made of other columns, tried while the value is blank"
     )
@@ -477,15 +481,15 @@ class FieldMapping(Part):
 class Rule(Word):
     """A condition every row must meet, checked after the casts."""
 
-    name: str
-    column: str
+    name: str = Field(description="what reports call it")
+    column: str = Field(description="mapped column")
     matches: str | None = Field(default=None, description="regular expression (RE2) for the whole value")
-    one_of: Words | None = None
-    min: float | None = None
-    max: float | None = None
+    one_of: Words | None = Field(default=None, description="the values that are allowed")
+    min: float | None = Field(default=None, description="the least number")
+    max: float | None = Field(default=None, description="the greatest number")
     equals: str | None = Field(default=None, description="legacy attribute with the same number, but for `tolerance`")
     tolerance: float = Field(default=0.01, ge=0, description="how far the number of `equals` may be off")
-    severity: Literal["park", "warn"] = "park"
+    severity: Literal["park", "warn"] = Field(default="park", description="warn: load the row and count it")
 
     @model_validator(mode="after")
     def _has_condition(self) -> Self:
@@ -511,7 +515,7 @@ class Source(Word):
     """A table of the 4D REST server, or of a source described in `mappings/sources/`."""
 
     server: str = Field(default="four_d", description="name of the source; four_d needs no file of its own")
-    table: str
+    table: str = Field(description="legacy table")
     key: Names = Field(default=("__KEY",), description="attributes that name a record for ever")
     key_cast: Casts = Field(default=(), description="conversion of the key, for keys that people typed")
     other_keys: Names = Field(
@@ -524,7 +528,7 @@ class Source(Word):
         default_factory=dict,
         description='only records with these values are meant; "" fits what is blank, "*" what is not',
     )
-    explode: Explode | None = None
+    explode: Explode | None = Field(default=None, description="each item of a list is a record of its own")
     cursor: str | None = Field(default=None, description="attribute that orders changes, such as modified_date")
     page_size: int = Field(default=1000, ge=1, le=100_000, description="rows per HTTP request")
 
@@ -537,7 +541,7 @@ class Source(Word):
 class Target(Word):
     """The ERP table, and which of its columns are not ours."""
 
-    table: str
+    table: str = Field(description="ERP table")
     natural_key: Names = Field(
         default=(), description="columns that recognise a row imported by other means (adoption)"
     )
@@ -562,16 +566,16 @@ class WindowPartitions(Word):
     """Calendar windows on the cursor; the first is open to the past and takes rows without a cursor."""
 
     type: Literal["window"] = "window"
-    size: Literal["day", "week", "month"] = "month"
-    start: date
-    timezone: str = "Europe/Berlin"
+    size: Literal["day", "week", "month"] = Field(default="month", description="length of a window")
+    start: date = Field(description="first day of the first window, which also takes everything older")
+    timezone: str = Field(default="Europe/Berlin", description="IANA zone in which days begin")
 
 
 class KeyRangePartitions(Word):
     """Equal slices of a key made of hex digits (UUIDs)."""
 
     type: Literal["key_range"] = "key_range"
-    buckets: Literal[4, 8, 16, 32, 64] = 16
+    buckets: Literal[4, 8, 16, 32, 64] = Field(default=16, description="how many slices")
 
 
 class NumberRangePartitions(Word):
@@ -597,7 +601,9 @@ class ChangeDetection(Word):
     strategy: Literal["timestamp", "fingerprint"] = Field(
         description="timestamp: rows whose cursor is not before the watermark minus lookback; fingerprint: all rows"
     )
-    lookback: Duration = timedelta(days=1)
+    lookback: Duration = Field(
+        default=timedelta(days=1), description="how far before the watermark is read again; one day or more for days"
+    )
 
 
 class Conflicts(Word):
@@ -613,13 +619,17 @@ class Conflicts(Word):
 class Adoption(Word):
     """What to do with differences when a row is found in the ERP for the first time."""
 
-    policy: Literal["legacy_wins", "erp_wins", "manual"] = "legacy_wins"
+    policy: Literal["legacy_wins", "erp_wins", "manual"] = Field(
+        default="legacy_wins", description="whose values count; manual: the ERP's, and the differences are listed"
+    )
 
 
 class Deletes(Word):
     """What happens to rows that a complete fetch no longer contains."""
 
-    policy: Literal["ignore", "report", "set"] = "ignore"
+    policy: Literal["ignore", "report", "set"] = Field(
+        default="ignore", description="report: count them; set: write the columns of `set`"
+    )
     set: Values = Field(default_factory=dict, description="columns of a soft delete")
     max_share: float = Field(
         default=0.02, gt=0, le=1, description="more than this share (at least one row) stops the run"
@@ -640,7 +650,7 @@ class Suffix(Word):
     within: Names = Field(min_length=1, description="columns that must be unique together")
     on: Names = Field(min_length=1, description="text columns that get the suffix")
     order: str = Field(description="column that says who comes first")
-    separator: str = "_"
+    separator: str = Field(default="_", description="stands before the number")
 
 
 class Derive(Word):
@@ -654,16 +664,16 @@ class Derive(Word):
 class Unit(Word):
     """Rows that appear and change together: all rows of one `key`, in all mappings that name this unit."""
 
-    name: str
+    name: str = Field(description="the same in every mapping of the unit")
     key: str = Field(description="attribute that all rows of one document share, in every mapping of the unit")
 
 
 class Schedule(Word):
     """When runs start: a cron line in a time zone, or an interval."""
 
-    cron: str | None = None
-    every: Duration | None = None
-    timezone: str = "Europe/Berlin"
+    cron: str | None = Field(default=None, description="minute, hour, day, month and weekday, such as 0 2 * * *")
+    every: Duration | None = Field(default=None, description="one minute or more")
+    timezone: str = Field(default="Europe/Berlin", description="IANA zone of the cron line")
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -687,28 +697,30 @@ class Mapping(Word):
     """One ERP table and where its rows come from."""
 
     entity: str = Field(description="name of the entity; the file carries it too")
-    description: str = ""
+    description: str = Field(default="", description="for people; shown in Dagster")
     enabled: bool = Field(default=True, description="false: as if the file were not there")
     group: str = Field(default="default", description="group in the Dagster UI")
-    source: Source
-    target: Target
-    partitions: Partitions = Field(default_factory=NoPartitions)
+    source: Source = Field(description="where the records come from")
+    target: Target = Field(description="where the rows go")
+    partitions: Partitions = Field(
+        default_factory=NoPartitions, description="how the table is cut into pieces; by default not at all"
+    )
     change_detection: ChangeDetection | None = Field(
         None, description="by default timestamp when the source has a cursor, else fingerprint"
     )
-    fields: dict[str, FieldMapping] = Field(min_length=1)
-    rules: tuple[Rule, ...] = ()
-    backfill: tuple[Backfill, ...] = ()
-    suffixes: tuple[Suffix, ...] = ()
-    derive: tuple[Derive, ...] = ()
-    unit: Unit | None = None
-    conflicts: Conflicts = Field(default_factory=Conflicts)
-    adoption: Adoption = Field(default_factory=Adoption)
-    deletes: Deletes = Field(default_factory=Deletes)
+    fields: dict[str, FieldMapping] = Field(min_length=1, description="the columns")
+    rules: tuple[Rule, ...] = Field(default=(), description="conditions that every row must meet")
+    backfill: tuple[Backfill, ...] = Field(default=(), description="blank columns of parents")
+    suffixes: tuple[Suffix, ...] = Field(default=(), description="numbers for rows that the ERP could not tell apart")
+    derive: tuple[Derive, ...] = Field(default=(), description="columns of parents that follow from their children")
+    unit: Unit | None = Field(default=None, description="what is loaded together with other mappings")
+    conflicts: Conflicts = Field(default_factory=Conflicts, description="both sides changed a column")
+    adoption: Adoption = Field(default_factory=Adoption, description="a row is in the ERP already")
+    deletes: Deletes = Field(default_factory=Deletes, description="a row is gone from the legacy table")
     depends_on: Names = Field(
         default=(), description="entities that must be loaded before, besides the referenced ones"
     )
-    schedule: Schedule | None = None
+    schedule: Schedule | None = Field(default=None, description="when runs start, besides those of the change sensor")
     max_parked_share: float = Field(
         default=0.5, ge=0, le=1, description="a load that parks more is aborted, nothing written"
     )
@@ -762,7 +774,7 @@ class Mapping(Word):
 class Overlay(Word):
     """What one environment says differently (`environments/<name>.yaml`)."""
 
-    description: str = ""
+    description: str = Field(default="", description="for people")
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="options of a source, by its name; they win over its own file"
     )

@@ -32,6 +32,10 @@ def test_generated_part_is_up_to_date() -> None:
     assert replace_generated(TEXT) == TEXT, "run python -m legacy_sync.mapping.reference docs/mappings.md"
 
 
+def test_every_word_has_a_meaning() -> None:
+    assert re.findall(r"^\| `.+ \|  \|$", TEXT, flags=re.MULTILINE) == []
+
+
 def test_every_example_is_of_a_known_kind() -> None:
     played = {"mapping", "records", "deleted", "erp", "rows"}  # by test_mapping_examples
     assert {kind for kind, _ in FENCES} == {"", "fragment", "environment", *played}

@@ -65,14 +65,11 @@ def _check_keys(mapping: Mapping, mappings: Dict[str, Mapping]) -> Iterator[Find
             to = field.reference.to
             loading = [m for m in mappings.values() if m.target.table == to]
             known = list(dict.fromkeys(key for m in loading for key in _keys_of(m)))
-            if match.key in known:
+            if match.key in known or not loading:  # a table loaded by other means, or not yet: its rows will wait
                 continue
             what = f'no mapping of "{to}" remembers the key "{match.key}"'
-            if not loading:
-                otherwise = f'map "{to}", or look for a column of it'
-            else:
-                add = f'add "other_keys: {match.key}" to the source of {name_all(m.entity for m in loading)}'
-                otherwise = f"{add}, or choose one of {name_all(known)}" if known else add
+            add = f'add "other_keys: {match.key}" to the source of {name_all(m.entity for m in loading)}'
+            otherwise = f"{add}, or choose one of {name_all(known)}" if known else add
             path = ("fields", name, "reference", "match", n, "key")
             yield Finding(path, what, did_you_mean(match.key, known, otherwise))
 

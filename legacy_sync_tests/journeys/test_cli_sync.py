@@ -133,7 +133,7 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     assert process.stderr is not None
     assert "opened a session" in process.stderr.readline()
     process.send_signal(number)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: nothing half-written stays" in err
     assert "Traceback" not in err

@@ -92,7 +92,10 @@ def _start_legacy(folder: DemoFolder, options: argparse.Namespace, stack: ExitSt
     past = None if options.fresh else Past.find(folder)
     if past is None:
         past = Past(options.seed, options.families, options.variants, datetime.now(UTC).date())
-    server = FourDServer(past.build(), past.port, actions=past.actions())
+    store = past.begin()
+    beside = Beside(store, folder.others, past.seed, past.today)
+    past.catch_up(store)
+    server = FourDServer(store, past.port, actions=past.actions())
     try:
         stack.enter_context(server)
     except OSError:  # somebody else listens there now
@@ -100,7 +103,7 @@ def _start_legacy(folder: DemoFolder, options: argparse.Namespace, stack: ExitSt
         stack.enter_context(server)
     past.port = server.port
     past.save(folder)
-    return server.url, _start_others(folder, Beside(server.store, folder.others, past.seed, past.today), options, stack)
+    return server.url, _start_others(folder, beside, options, stack)
 
 
 def _start_others(folder: DemoFolder, beside: Beside, options: argparse.Namespace, stack: ExitStack) -> dict[str, str]:

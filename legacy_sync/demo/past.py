@@ -41,14 +41,22 @@ class Past:
         text = json.dumps({**asdict(self), "today": self.today.isoformat()}, indent=2)
         write_private(folder.root / "four_d.json", text)
 
-    def add(self, folder: DemoFolder, step: Mapping[str, Any]) -> None:
-        """Remember one more step; to be called before it is done, so that a restart does it at the latest."""
-        self.steps.append({"at": datetime.now(UTC).isoformat(), **step})
-        self.save(folder)
+    def add(self, folder: DemoFolder, step: Mapping[str, Any]) -> str:
+        """Remember one more step; to be called before it is done, so that a restart does it at the latest.
 
-    def build(self) -> Store:
-        """The rows as they are after all steps, each done at its own time."""
-        store = build_store(self.seed, self.families, self.variants, self.today)
+        Returns the time at which it has to be done by the clock of the stand-in.
+        """
+        at = datetime.now(UTC).isoformat()
+        self.steps.append({"at": at, **step})
+        self.save(folder)
+        return at
+
+    def begin(self) -> Store:
+        """The rows as they were before all steps; the other systems were made from these."""
+        return build_store(self.seed, self.families, self.variants, self.today)
+
+    def catch_up(self, store: Store) -> None:
+        """All steps, each done at its own time."""
         for step in self.steps:
             store.clock.freeze(datetime.fromisoformat(step["at"]))
             if "seed" in step:
@@ -56,7 +64,6 @@ class Past:
             for key, values in step.get("update", {}).items():
                 store.update(step["table"], key, values)
         store.clock.set(datetime.now(UTC))
-        return store
 
     def actions(self) -> dict[str, Action]:
         """What the admin desk of the stand-in offers."""

@@ -6,6 +6,7 @@ import json
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
@@ -77,8 +78,7 @@ def work_a_day(folder: DemoFolder, api_url: str, connection: psycopg.Connection,
     """Changes rows on both sides; the ERP's are committed."""
     past = Past.find(folder)
     assert past is not None  # the host has saved it before it said its address
-    past.add(folder, {"seed": seed})
-    done = ask_admin(api_url, "actions/change_some", {"seed": seed})
+    done = happen(folder, past, api_url, "actions/change_some", {"seed": seed})
     edited = [key for table in IMPORTED for key in done["edited"][table]]
     inserted = [key for table in IMPORTED for key in done["inserted"][table]]
     touched = {*edited, *inserted}
@@ -86,11 +86,20 @@ def work_a_day(folder: DemoFolder, api_url: str, connection: psycopg.Connection,
     edits = tuple((edit, key, row) for edit, (key, row) in zip(EDITS, rows, strict=True))
     for edit, key, row in edits:
         if edit.legacy:
-            past.add(folder, {"table": FAMILIES, "update": {key: edit.legacy}})
-            ask_admin(api_url, "rows", {"table": FAMILIES, "update": {key: edit.legacy}})
+            happen(folder, past, api_url, "rows", {"table": FAMILIES, "update": {key: edit.legacy}})
         _edit_in_erp(connection, row, edit.erp)
     single = [done[name] for name in ("arrived", "fixed") if done[name]]
     return Day(len(edited), (*inserted, *single), edits)
+
+
+def happen(folder: DemoFolder, past: Past, api_url: str, action: str, step: dict[str, Any]) -> Any:
+    """Something is done in 4D at the very time that is remembered, so that a restart makes the same rows."""
+    at = past.add(folder, step)
+    ask_admin(api_url, "clock", {"freeze": at})
+    try:
+        return ask_admin(api_url, action, step)
+    finally:
+        ask_admin(api_url, "clock", {"set": datetime.now(UTC).isoformat()})
 
 
 def ask_admin(api_url: str, action: str, body: dict[str, Any] | None = None) -> Any:

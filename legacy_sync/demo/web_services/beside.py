@@ -65,38 +65,37 @@ class OtherSystems:
         return dict(zip(VARIABLES, values, strict=True))
 
 
-@dataclass(frozen=True)
 class Beside:
-    """What the other systems are made from: 4D's rows, and a folder for their files."""
+    """The other systems as they are made from 4D's rows of this moment; the same rows give the same systems."""
 
-    store: Store
-    folder: Path
-    seed: int
-    today: date
+    def __init__(self, store: Store, folder: Path, seed: int, today: date) -> None:
+        """`folder` is for their files."""
+        self.folder, self.seed, self.today = folder, seed, today
+        self.numbers = _numbers(store)
+        self.books = Bookkeeping.beside(seed, store.rows(DOCUMENTS), today)
+        self.cms = ImageCms.beside(seed, self.numbers)
 
     @contextmanager
     def started(self, port: int = 0, *, fresh: bool = True) -> Iterator[OtherSystems]:
         """All of them, until the block ends; files that are there stay as people left them, unless `fresh`."""
         warehouse, drop_folder = self.folder / "warehouse.db", self.folder / "drop"
-        numbers = self._numbers()
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if fresh or not warehouse.exists():
-            write_warehouse(warehouse, self.seed, numbers, self.today)
+            write_warehouse(warehouse, self.seed, self.numbers, self.today)
         if fresh or not drop_folder.exists():
             write_tags(drop_folder)
         rates = Rates(self.seed)
-        books = Bookkeeping.beside(self.seed, self.store.rows(DOCUMENTS), self.today)
-        cms = ImageCms.beside(self.seed, numbers)
-        server = WebServices({"frankfurter": rates, "bookkeeping": books, "images": cms}, port)
+        server = WebServices({"frankfurter": rates, "bookkeeping": self.books, "images": self.cms}, port)
         with ExitStack() as stack:
             try:
                 stack.enter_context(server)
             except OSError:  # somebody else listens there now
                 server.port = 0
                 stack.enter_context(server)
-            yield OtherSystems(rates, books, cms, warehouse, drop_folder, server)
+            yield OtherSystems(rates, self.books, self.cms, warehouse, drop_folder, server)
 
-    def _numbers(self) -> list[str]:
-        """The article numbers that look like one, each once."""
-        found = (str(row.get("Nummer") or "").strip() for row in self.store.rows(VARIANTS))
-        return list(dict.fromkeys(number for number in found if re.fullmatch(r"\d{6}", number)))
+
+def _numbers(store: Store) -> list[str]:
+    """The article numbers that look like one, each once."""
+    found = (str(row.get("Nummer") or "").strip() for row in store.rows(VARIANTS))
+    return list(dict.fromkeys(number for number in found if re.fullmatch(r"\d{6}", number)))

@@ -10,6 +10,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── SchemaDrift            a catalog no longer fits the mapping
     │   ├── SourceRefused          the legacy server refuses for good (login, unknown table, bad filter)
     │   ├── SourceUntrustworthy    an answer that contradicts the request (filter ignored, counts disagree)
+    │   ├── MarkUnusable           the source's counter or clock went back behind what is loaded
     │   ├── GuardTripped           the change is too large or too empty to be believed
     │   ├── LandingUnusable        the folder for fetched rows cannot be read or written
     │   ├── LedgerUnusable         the ledger cannot be created, is newer than this program, or was altered
@@ -99,6 +100,10 @@ class SourceRefused(AbortRun):
 
 class SourceUntrustworthy(AbortRun):
     """The source answered something that contradicts the request; its rows must not be used."""
+
+
+class MarkUnusable(AbortRun):
+    """What is loaded says no longer from where on to fetch: only a fetch of all rows helps."""
 
 
 class GuardTripped(AbortRun):

@@ -1,36 +1,95 @@
-"""Which bound records did a complete fetch no longer contain, and what happens to their ERP rows?"""
+"""Which bound records are gone from the legacy table, and what happens to their ERP rows?
+
+The evidence is a list of all keys, tombstones, or records that the mapping no longer means. Each of the three finders
+fills `ls_missing` (bindings) and `ls_missing_parked` (parked rows); the rest of the module works on these.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import psycopg
 from psycopg import sql
 
 from legacy_sync.erp.shape import Shape
 
+_WITHOUT_KEY = ("no_key", "key_too_long", "unreadable", "not_a_record", "not_a_list")
+"""reasons of parked rows whose key is not that of a record"""
 
-def find_missing(connection: psycopg.Connection, entity_id: int, keys: Iterable[str]) -> tuple[int, int]:
-    """Compares all bindings with the keys of a complete fetch.
 
-    Fills `ls_missing` with the bindings whose record is gone since; returns how many, of how many bindings.
+def find_unlisted(connection: psycopg.Connection, entity_id: int, keys: Iterable[str], at: int) -> tuple[int, int]:
+    """What a complete list of keys that was read `at` (microseconds since 1970) does not contain.
+
+    Rows that were read later are left alone. Returns how many bindings are missing, of how many.
     """
-    connection.execute("drop table if exists ls_seen, ls_missing")
-    connection.execute("create temp table ls_seen (_key text)")
-    with connection.cursor() as cursor, cursor.copy("copy ls_seen from stdin") as copy:
-        for key in keys:
-            copy.write_row((key,))
-    connection.execute("analyze ls_seen")
+    _copy(connection, "ls_seen", "_key text", ((key,) for key in keys))
+    return _fill(connection, entity_id, "not exists (select from ls_seen x where x._key = {key})", at)
+
+
+def find_deleted(
+    connection: psycopg.Connection,
+    entity_id: int,
+    deleted: Iterable[tuple[str, int]],
+    alive: Iterable[tuple[str, int]],
+    at: int,
+) -> tuple[int, int]:
+    """What was deleted and not saved again afterwards; both lists are of keys and places of the source's counter.
+
+    Returns how many bindings that are, of how many.
+    """
+    _copy(connection, "ls_deleted", "_key text, stamp bigint", deleted)
+    _copy(connection, "ls_alive", "_key text, stamp bigint", alive)
+    gone = (
+        "exists (select from ls_deleted x where x._key = {key}"
+        " and not exists (select from ls_alive a where a._key = {key} and a.stamp > x.stamp))"
+    )
+    return _fill(connection, entity_id, gone, at)
+
+
+def find_unmeant(connection: psycopg.Connection, entity_id: int, keys: Iterable[tuple[str, int]]) -> tuple[int, int]:
+    """Records that were read (key, when) and that the mapping does not mean, if they were taken in before.
+
+    Returns how many bindings that are, of how many.
+    """
+    _copy(connection, "ls_unmeant", "_key text, fetched bigint", keys)
+    gone = "exists (select from ls_unmeant x where x._key = {key} and x.fetched > {fetched})"
+    return _fill(connection, entity_id, gone, 2**62)
+
+
+def _copy(connection: psycopg.Connection, name: str, columns: str, rows: Iterable[tuple[object, ...]]) -> None:
+    table = sql.Identifier(name)
+    connection.execute(sql.SQL("drop table if exists {}").format(table))
+    connection.execute(sql.SQL("create temp table {} ({})").format(table, sql.SQL(columns)))
+    with connection.cursor() as cursor, cursor.copy(sql.SQL("copy {} from stdin").format(table)) as copy:
+        for row in rows:
+            copy.write_row(row)
+    connection.execute(sql.SQL("create index on {} (_key)").format(table))
+    connection.execute(sql.SQL("analyze {}").format(table))
+
+
+def _fill(connection: psycopg.Connection, entity_id: int, gone: str, at: int) -> tuple[int, int]:
+    """`gone` is a condition on the legacy key {key}, last read at {fetched}."""
+    connection.execute("drop table if exists ls_missing, ls_missing_parked")
+    values = {"entity": entity_id, "at": at, "reasons": list(_WITHOUT_KEY)}
+    bound = gone.format(key="b.legacy_key", fetched="b.fetched")
     connection.execute(
         "create temp table ls_missing as select b.legacy_key as _key, b.erp_key from legacy_sync.binding b"
-        " where b.entity_id = %s and b.missing_since is null"
-        " and not exists (select 1 from ls_seen s where s._key = b.legacy_key)",
-        [entity_id],
+        f" where b.entity_id = %(entity)s and b.missing_since is null and b.fetched <= %(at)s and {bound}",
+        values,
+    )
+    parked = gone.format(key="q.legacy_key", fetched="q.fetched")
+    connection.execute(
+        "create temp table ls_missing_parked as select q.id from legacy_sync.quarantine q"
+        " where q.entity_id = %(entity)s and q.status in ('open', 'watching') and q.fetched <= %(at)s"
+        f" and not q.reason = any(%(reasons)s) and {parked}",
+        values,
     )
     row = connection.execute(
         "select (select count(*) from ls_missing),"
-        " (select count(*) from legacy_sync.binding where entity_id = %s and missing_since is null)",
-        [entity_id],
+        " case when exists (select from ls_missing) then"
+        "  (select count(*) from legacy_sync.binding where entity_id = %(entity)s and missing_since is null)"
+        " else 0 end",
+        values,
     ).fetchone()
     assert row is not None  # a select without from always has a row
     return int(row[0]), int(row[1])
@@ -42,13 +101,25 @@ def sample_missing(connection: psycopg.Connection, limit: int) -> list[str]:
     return [str(key) for (key,) in rows.fetchall()]
 
 
-def note_missing(connection: psycopg.Connection, entity_id: int, run_id: int) -> None:
-    """Writes down since when the records are missing."""
+def note_missing(connection: psycopg.Connection, entity_id: int, run_id: int, at: int) -> int:
+    """Writes down since when the records are missing; copies that were read before `at` do not bring them back.
+
+    Parked rows whose record is gone are closed; returns how many.
+    """
     connection.execute(
-        "update legacy_sync.binding b set missing_since = now(), changed_run = %s from ls_missing m"
-        " where b.entity_id = %s and b.legacy_key = m._key",
-        [run_id, entity_id],
+        "update legacy_sync.binding b set missing_since = now(), changed_run = %s, fetched = greatest(b.fetched, %s)"
+        " from ls_missing m where b.entity_id = %s and b.legacy_key = m._key",
+        [run_id, at, entity_id],
     )
+    return connection.execute(
+        "update legacy_sync.quarantine q set status = 'discarded', closed_at = now(), closed_by = 'run ' || %s,"
+        " last_run = %s, comment = 'the record is gone from the legacy table'"
+        " from ls_missing_parked m where q.id = m.id",
+        [run_id, run_id],
+    ).rowcount
+
+
+# --- policy: set ---------------------------------------------------------------------------------
 
 
 def mark_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> int:
@@ -74,6 +145,53 @@ def mark_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int)
             ).format(shape.base_array(base), sql.Literal(shape.column_set_id), sql.Literal(shape.entity_id))
         )
     return rows
+
+
+def restore_returned(connection: psycopg.Connection, shape: Shape, run_id: int) -> None:
+    """Records that came back: columns of the soft delete that are not mapped get their values from before it.
+
+    A value that somebody changed since stays.
+    """
+    names = [c for c in shape.mapping.deletes.set if c not in shape.columns]
+    if shape.mapping.deletes.policy != "set" or not names:
+        return
+    connection.execute("drop table if exists ls_returned")
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_returned as select distinct on (c.legacy_key) c.legacy_key, c.erp_key, c.columns,"
+            " c.before, c.after from ls_plan p"
+            " join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
+            " join legacy_sync.change c on c.entity_id = {entity} and c.legacy_key = p._key and c.erp_key = b.erp_key"
+            " where p.decision = 'differs' and b.missing_since is not null and c.kind = 'delete'"
+            " order by c.legacy_key, c.id desc"
+        ).format(entity=sql.Literal(shape.entity_id))
+    )
+    for name in names:
+        connection.execute(_restore(shape, name), {"run": run_id})
+
+
+def _restore(shape: Shape, name: str) -> sql.Composed:
+    """One statement: the column gets its old value where it still has that of the soft delete; the change is kept."""
+    place = sql.SQL("array_position(r.columns, {})").format(sql.Literal(name))
+    return sql.SQL(
+        "with restored as (update {erp} e set {column} = r.before[{place}]::{type} from ls_returned r"
+        "  where e.{pk}::text = r.erp_key and e.{column}::text is not distinct from r.after[{place}]"
+        "   and r.before[{place}] is distinct from r.after[{place}]"
+        "  returning r.legacy_key, r.erp_key, r.after[{place}] as old, r.before[{place}] as new)"
+        " insert into legacy_sync.change"
+        "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
+        " select %(run)s, {entity}, {table}, legacy_key, erp_key, 'update', {names}, array[old], array[new]"
+        " from restored"
+    ).format(
+        erp=shape.erp,
+        column=sql.Identifier(name),
+        place=place,
+        type=sql.SQL(shape.table.columns[name].full_type),
+        pk=shape.pk,
+        entity=sql.Literal(shape.entity_id),
+        table=sql.Literal(shape.table.name),
+        names=sql.Literal([name]),
+    )
 
 
 def _insert_changes(shape: Shape, values: dict[str, sql.Composed]) -> sql.Composed:
@@ -107,4 +225,106 @@ def _update_rows(shape: Shape, values: dict[str, sql.Composed]) -> sql.Composed:
 def _differs(values: dict[str, sql.Composed]) -> sql.Composed:
     return sql.SQL(" or ").join(
         sql.SQL("e.{} is distinct from {}").format(sql.Identifier(c), v) for c, v in values.items()
+    )
+
+
+# --- policy: delete ------------------------------------------------------------------------------
+
+
+def has_missing(connection: psycopg.Connection, entity_id: int) -> bool:
+    """Whether the ledger knows records that are gone; their rows may still be there."""
+    row = connection.execute(
+        "select exists (select from legacy_sync.binding where entity_id = %s and missing_since is not null)",
+        [entity_id],
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def delete_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> tuple[int, int, int]:
+    """Deletes the ERP rows of all records known to be gone, with before images; the bindings stay as tombstones.
+
+    Rows that people edited since both sides last agreed stay, and those that other rows refer to, until they do so
+    no more. Returns how many rows were deleted, are edited, are referred to.
+    """
+    connection.execute("drop table if exists ls_doomed")
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_doomed as select b.legacy_key as _key, b.erp_key, {edited} as is_edited"
+            " from legacy_sync.binding b join {erp} e on e.{pk}::text = b.erp_key"
+            " where b.entity_id = {entity} and b.missing_since is not null"
+        ).format(edited=_is_edited(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
+    )
+    referring = sql.SQL(" or ").join(_referring(connection, shape)) or sql.SQL("false")
+    deleted = 0
+    while rows := connection.execute(_delete_rows(shape, referring), {"run": run_id}).rowcount:
+        deleted += rows
+    row = connection.execute(
+        sql.SQL(
+            "select count(*) filter (where d.is_edited), count(*) filter (where not d.is_edited)"
+            " from ls_doomed d join {} e on e.{}::text = d.erp_key"
+        ).format(shape.erp, shape.pk)
+    ).fetchone()
+    assert row is not None  # an aggregate without grouping always has a row
+    return deleted, int(row[0]), int(row[1])
+
+
+def forget_deleted(connection: psycopg.Connection, shape: Shape) -> None:
+    """Staged records that came back after their row was deleted are new ones."""
+    connection.execute(
+        sql.SQL(
+            "delete from legacy_sync.binding b using ls_stage s where b.entity_id = {} and b.legacy_key = s._key"
+            " and b.missing_since is not null and not exists (select from {} e where e.{}::text = b.erp_key)"
+        ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk)
+    )
+
+
+def _is_edited(shape: Shape) -> sql.Composed:
+    """SQL condition: the ERP row `e` is no longer what the binding `b` says was last agreed on."""
+    agreed = [
+        sql.SQL("({} and e.{}::text is distinct from case when b.erp_base is null then {} else {} end)").format(
+            shape.has_base(c), sql.Identifier(c), shape.base_of(c), shape.base_of(c, "erp_base")
+        )
+        for c in shape.columns
+    ]
+    return sql.SQL("({})").format(sql.SQL(" or ").join(agreed))
+
+
+def _referring(connection: psycopg.Connection, shape: Shape) -> Iterator[sql.Composed]:
+    """SQL conditions: a row of another table, or another row of this one, refers to the ERP row `e`."""
+    rows = connection.execute(
+        "select n.nspname, c.relname, a.attname from pg_constraint k join pg_class c on c.oid = k.conrelid"
+        " join pg_namespace n on n.oid = c.relnamespace"
+        " join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]"
+        " join pg_attribute p on p.attrelid = k.confrelid and p.attnum = k.confkey[1]"
+        " where k.contype = 'f' and k.confrelid = %s::regclass and p.attname = %s order by 1, 2, 3",
+        [shape.erp.as_string(connection), shape.key.name],
+    ).fetchall()
+    for schema, table, column in rows:
+        another = (schema, table) != (shape.table.schema, shape.table.name)
+        itself = sql.SQL("").format() if another else sql.SQL(" and r.{0} <> e.{0}").format(shape.pk)
+        yield sql.SQL("exists (select from {} r where r.{} = e.{}{})").format(
+            sql.Identifier(schema, table), sql.Identifier(column), shape.pk, itself
+        )
+
+
+def _delete_rows(shape: Shape, referring: sql.Composable) -> sql.Composed:
+    names = list(shape.table.columns)
+    return sql.SQL(
+        "with gone as (delete from {erp} e using ls_doomed d where e.{pk}::text = d.erp_key and not d.is_edited"
+        "  and not ({referring}) returning d._key, d.erp_key, {before} as before),"
+        " forgotten as (delete from legacy_sync.other_key o using gone g"
+        "  where o.entity_id = {entity} and o.legacy_key = g._key)"
+        " insert into legacy_sync.change"
+        "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
+        " select %(run)s, {entity}, {table}, _key, erp_key, 'delete', {names}, before,"
+        "  array_fill(null::text, array[{count}]) from gone"
+    ).format(
+        erp=shape.erp,
+        pk=shape.pk,
+        referring=referring,
+        before=shape.base_array(sql.SQL("e.{}").format(sql.Identifier(c)) for c in names),
+        entity=sql.Literal(shape.entity_id),
+        table=sql.Literal(shape.table.name),
+        names=sql.Literal(names),
+        count=sql.Literal(len(names)),
     )

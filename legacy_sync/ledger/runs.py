@@ -153,8 +153,10 @@ def has_bindings(connection: psycopg.Connection, entity_id: int) -> bool:
 
 
 def count_bindings(connection: psycopg.Connection, entity_id: int) -> int:
-    """How many legacy records of the entity are bound to ERP rows."""
-    row = connection.execute("select count(*) from legacy_sync.binding where entity_id = %s", [entity_id]).fetchone()
+    """How many legacy records of the entity are bound to ERP rows and not known to be gone."""
+    row = connection.execute(
+        "select count(*) from legacy_sync.binding where entity_id = %s and missing_since is null", [entity_id]
+    ).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -176,6 +178,27 @@ def move_watermark(
         " run_id = excluded.run_id, loaded_at = now()",
         [entity_id, partition, value, run_id],
     )
+
+
+def set_mark(connection: psycopg.Connection, entity_id: int, partition: str, value: str | None, run_id: int) -> None:
+    """Says anew up to where a partition is loaded, even if that is less than before: all of it was read again."""
+    connection.execute(
+        "insert into legacy_sync.watermark as w (entity_id, partition, value, run_id) values (%s, %s, %s, %s)"
+        " on conflict (entity_id, partition) do update set value = excluded.value,"
+        " run_id = excluded.run_id, loaded_at = now()",
+        [entity_id, partition, value, run_id],
+    )
+
+
+def find_known(connection: psycopg.Connection, entity_id: int, keys: Sequence[str]) -> list[str]:
+    """Of these legacy keys those that are bound and not known to be gone, or parked."""
+    rows = connection.execute(
+        "select legacy_key from legacy_sync.binding where entity_id = %(entity)s and legacy_key = any(%(keys)s)"
+        " and missing_since is null union select legacy_key from legacy_sync.quarantine"
+        " where entity_id = %(entity)s and legacy_key = any(%(keys)s) and status in ('open', 'watching')",
+        {"entity": entity_id, "keys": list(keys)},
+    )
+    return [str(key) for (key,) in rows.fetchall()]
 
 
 def loaded_fetches(connection: psycopg.Connection, entity_id: int, partition: str) -> set[str]:
@@ -213,11 +236,13 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
                good.finished_at as last_success_at,
-               (select count(*) from legacy_sync.binding b where b.entity_id = e.id) as bound,
+               (select count(*) from legacy_sync.binding b
+                where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
                (select count(*) from legacy_sync.conflict c
                 where c.entity_id = e.id and c.status = 'open') as conflicts,
-               (select max(w.value) from legacy_sync.watermark w where w.entity_id = e.id) as watermark
+               (select max(w.value) from legacy_sync.watermark w
+                where w.entity_id = e.id and w.partition not in ('stamp', 'keys', 'whole')) as watermark
         from legacy_sync.entity e
         left join lateral (select * from legacy_sync.run r where r.entity_id = e.id
                            order by r.id desc limit 1) r on true

@@ -595,14 +595,26 @@ Partitions = Annotated[
 ]
 
 
+Strategy = Literal["timestamp", "global_stamp", "fingerprint"]
+
+
 class ChangeDetection(Word):
     """How an incremental run knows what to fetch."""
 
-    strategy: Literal["timestamp", "fingerprint"] = Field(
-        description="timestamp: rows whose cursor is not before the watermark minus lookback; fingerprint: all rows"
+    strategy: Strategy = Field(
+        description="timestamp: rows whose cursor is not before the watermark minus lookback; global_stamp: what 4D's"
+        " counter of all changes says (data change tracking must be on for the table); fingerprint: all rows"
     )
     lookback: Duration = Field(
         default=timedelta(days=1), description="how far before the watermark is read again; one day or more for days"
+    )
+    full_every: Duration | None = Field(
+        default=None, description="all rows are read again this long after the last time, whatever the strategy"
+    )
+    fallback: Literal["full", "stop"] = Field(
+        default="full",
+        description="when the watermark cannot be used (4D's counter or clock went back, tracking is off):"
+        " read all rows, or stop and say so",
     )
 
 
@@ -625,10 +637,15 @@ class Adoption(Word):
 
 
 class Deletes(Word):
-    """What happens to rows that a complete fetch no longer contains."""
+    """What happens to rows whose record is gone: deleted in 4D, or no longer one that `where` means."""
 
-    policy: Literal["ignore", "report", "set"] = Field(
-        default="ignore", description="report: count them; set: write the columns of `set`"
+    policy: Literal["ignore", "report", "set", "delete"] = Field(
+        default="ignore",
+        description="report: count them; set: write the columns of `set`; delete: remove the ERP row, unless"
+        " other rows refer to it or people edited it",
+    )
+    sweep: Duration | None = Field(
+        default=None, description="the list of all keys is read and compared this long after the last time"
     )
     set: Values = Field(default_factory=dict, description="columns of a soft delete")
     max_share: float = Field(
@@ -737,7 +754,7 @@ class Mapping(Word):
         return tuple(self.fields)
 
     @property
-    def strategy(self) -> Literal["timestamp", "fingerprint"]:
+    def strategy(self) -> Strategy:
         """The change detection in force."""
         if self.change_detection:
             return self.change_detection.strategy
@@ -747,6 +764,16 @@ class Mapping(Word):
     def lookback(self) -> timedelta:
         """How far before the watermark an incremental run reads again."""
         return self.change_detection.lookback if self.change_detection else timedelta(days=1)
+
+    @property
+    def full_every(self) -> timedelta | None:
+        """How long after a fetch of all rows the next one is due; None for never."""
+        return self.change_detection.full_every if self.change_detection else None
+
+    @property
+    def may_fall_back(self) -> bool:
+        """Whether all rows are read when the watermark cannot be used."""
+        return self.change_detection is None or self.change_detection.fallback == "full"
 
     @property
     def referenced_tables(self) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.settings import Settings
 from legacy_sync.sync.pipeline import Workspace, fetch_table, load_unit, preflight, require_table
 from legacy_sync.sync.report import Counts, FetchSummary, RunReport
-from legacy_sync.sync.windows import ALL
+from legacy_sync.sync.windows import ALL, BESIDE_ROWS
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +118,8 @@ def _fetched(
         context.add_asset_metadata(shown.to_metadata(rows), partition_key=key)
     if keys and len(keys) > 1:
         return dg.MaterializeResult(metadata=_as_one_value(shown.of_fetch(summary)))
-    count = {"dagster/row_count": summary.rows} if summary.partitions == (ALL,) and summary.mode == "full" else {}
+    is_all = summary.mode == "full" and {*summary.partitions} - BESIDE_ROWS == {ALL}
+    count = {"dagster/row_count": summary.rows} if is_all else {}
     return dg.MaterializeResult(metadata={**shown.of_fetch(summary), **shown.to_metadata(count)})
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -66,7 +66,8 @@ class Scope:
     `cursor_from` they do if `with_blank_cursor` says so.
     Key bounds compare the table's primary key as text. Number bounds are whole numbers; the servers spell
     such an attribute as a number or as a text with digits. Rows without a number belong to a scope without
-    `number_from`.
+    `number_from`. With `stamp_from` only rows belong to it that were saved at or after that place of the
+    source's counter (`CountsChanges`).
     """
 
     table: str
@@ -80,12 +81,21 @@ class Scope:
     number_to: int | None = None
     page_size: int = 1000
     with_blank_cursor: bool = False
+    stamp_from: int | None = None
 
     @property
     def is_whole_table(self) -> bool:
         """Whether no bound restricts it."""
-        has_numbers = self.number_from is not None or self.number_to is not None
-        return not (self.cursor_from or self.cursor_to or self.key_from or self.key_to or has_numbers)
+        numbers = (self.number_from, self.number_to, self.stamp_from)
+        return not (self.cursor_from or self.cursor_to or self.key_from or self.key_to or numbers.count(None) < 3)
+
+
+@dataclass(frozen=True)
+class Tombstone:
+    """A record that was deleted: its key, and where the source's counter of changes stood."""
+
+    key: str
+    stamp: int
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,28 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Give connections and sessions back."""
+
+
+STAMP = "__GlobalStamp"
+"""The attribute with the place of the counter at which a row was saved last."""
+
+
+@runtime_checkable
+class CountsChanges(Protocol):
+    """A source that numbers all its changes: each save and each delete takes the next place of one counter.
+
+    A stamp that was read before a fetch is the mark for the next one: rows and tombstones from it on are new.
+    Such a source takes `Scope.stamp_from`, and the rows of tracked tables carry `STAMP`.
+    """
+
+    def read_stamp(self, table: str) -> int:
+        """Where the counter stands, by one small request; raises MarkUnusable if the table is not tracked."""
+
+    def count_stamped(self, table: str, stamp: int) -> int:
+        """One small request: how many rows of the table were saved at or after a place of the counter."""
+
+    def fetch_tombstones(self, stamp: int) -> Iterator[tuple[str, tuple[Tombstone, ...]]]:
+        """Table by table what was deleted at or after a place of the counter, in batches."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import logging
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -54,6 +54,8 @@ class LandedFetch:
     server_time: datetime
     parts: tuple[str, ...]
     table_fingerprint: str = ""
+    stamp: int | None = None
+    """where the source's counter of changes stood before the first row was read"""
 
 
 class Landing:
@@ -74,11 +76,14 @@ class Landing:
         """The landing of another source under the same root."""
         return Landing(self.root, source)
 
-    def open_fetch(self, table: str, partition: str) -> LandingWriter:
-        """A writer for one new fetch; also sweeps what dead fetches left here more than a day ago."""
+    def open_fetch(self, table: str, partition: str, *, instead_of: LandedFetch | None = None) -> LandingWriter:
+        """A writer for one new fetch; also sweeps what dead fetches left here more than a day ago.
+
+        One that is written `instead_of` another has its time, and thus its place among the others.
+        """
         with self.usable():
             self._sweep(table, partition)
-        return LandingWriter(self, table, partition, _new_fetch_id())
+        return LandingWriter(self, table, partition, _new_fetch_id(instead_of.fetch_id if instead_of else None))
 
     def fetches(self, table: str, partition: str) -> list[LandedFetch]:
         """The committed fetches of a partition, oldest first."""
@@ -94,12 +99,12 @@ class Landing:
             found = [_unsafe_name(name) for name in self._names(self._folder(table))]
             return sorted(p for p in found if any(map(_is_manifest, self._names(self._folder(table, p)))))
 
-    def read(self, fetch: LandedFetch) -> Iterator[pa.RecordBatch]:
-        """The batches of a fetch in the order they were written."""
+    def read(self, fetch: LandedFetch, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The batches of a fetch in the order they were written, with all or some columns."""
         for part in fetch.parts:
             path = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}/{part}"
             with self.usable(), self._files.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-                yield from parquet.iter_batches(batch_size=_BATCH_ROWS)
+                yield from parquet.iter_batches(batch_size=_BATCH_ROWS, columns=columns)
 
     def prune(self, table: str, partition: str, keep: int) -> int:
         """Remove everything older than the `keep`-th newest full fetch; returns how many fetches went.
@@ -111,12 +116,16 @@ class Landing:
         if keep < 1 or len(full) < keep:
             return 0
         old = [fetch for fetch in landed if fetch.fetch_id < full[-keep]]
-        folder = self._folder(table, partition)
-        for fetch in old:
+        self.remove(old)
+        return len(old)
+
+    def remove(self, fetches: Sequence[LandedFetch]) -> None:
+        """Forget landed fetches and their rows."""
+        for fetch in fetches:
+            folder = self._folder(fetch.table, fetch.partition)
             with self.usable():
                 self._files.rm_file(f"{folder}/{fetch.fetch_id}.json")  # first, so that no reader sees half a fetch
                 self._remove(f"{folder}/{fetch.fetch_id}")
-        return len(old)
 
     @contextmanager
     def usable(self) -> Iterator[None]:
@@ -173,6 +182,7 @@ class Landing:
             server_time=datetime.fromisoformat(said["server_time"]),
             parts=tuple(said["parts"]),
             table_fingerprint=said["table_fingerprint"],
+            stamp=said.get("stamp"),
         )
 
     def _write_manifest(self, fetch: LandedFetch) -> None:
@@ -185,6 +195,7 @@ class Landing:
             "server_time": fetch.server_time.isoformat(),
             "parts": list(fetch.parts),
             "table_fingerprint": fetch.table_fingerprint,
+            "stamp": fetch.stamp,
         }
         target = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}.json"
         aside = f"{target}.aside"
@@ -255,13 +266,23 @@ class LandingWriter:
         rows: int,
         complete: bool,
         table_fingerprint: str = "",
+        stamp: int | None = None,
     ) -> LandedFetch:
         """Make the fetch visible; afterwards nothing more can be written."""
         if mode not in (FULL, INCREMENTAL):
             raise ValueError(f'a fetch is "full" or "incremental", not "{mode}"')
         parts = tuple(self._parts)
         fetch = LandedFetch(
-            self._table, self._partition, self.fetch_id, rows, mode, complete, server_time, parts, table_fingerprint
+            self._table,
+            self._partition,
+            self.fetch_id,
+            rows,
+            mode,
+            complete,
+            server_time,
+            parts,
+            table_fingerprint,
+            stamp,
         )
         with self._landing.usable():
             self._close_part()
@@ -296,8 +317,9 @@ def _unusable(root: str, error: Exception) -> LandingUnusable:
     )
 
 
-def _new_fetch_id() -> str:
-    return f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}Z-{secrets.token_hex(4)}"
+def _new_fetch_id(same_time_as: str | None = None) -> str:
+    time = same_time_as.split("-")[0] if same_time_as else f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}Z"
+    return f"{time}-{secrets.token_hex(4)}"
 
 
 def _is_manifest(name: str) -> bool:

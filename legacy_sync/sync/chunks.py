@@ -48,6 +48,8 @@ class Chunk:
     violations: dict[str, int] = field(default_factory=dict)
     ignored: int = 0
     """records of the table that the mapping does not mean"""
+    unmeant: dict[str, int] = field(default_factory=dict)
+    """the keys of such records and when they were read, where the mapping wants to know"""
     newest_cursor: date | None = None
     empty: frozenset[str] | None = None
     """columns whose attribute is null in all rows of the chunk"""
@@ -81,6 +83,8 @@ def _add(transform: Transform, chunk: Chunk, landed: pa.RecordBatch, first_row: 
     shaped = shape(transform.mapping.source, landed)
     fetched = chunk.fetched_of(first_row)
     chunk.ignored += shaped.ignored
+    if shaped.rejected is not None and transform.mapping.deletes.policy != "ignore":
+        chunk.unmeant |= dict.fromkeys(transform.keys_of(shaped.rejected), fetched)
     for record, reason, sentence in shaped.unreadable:
         chunk.parked.append(Parked(_key_of(transform, record), reason, None, None, sentence, record, fetched))
     _note_cursor(transform, chunk, landed)

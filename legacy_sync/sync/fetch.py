@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Self
@@ -15,23 +15,27 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from legacy_sync.errors import GuardTripped
+from legacy_sync.errors import GuardTripped, MarkUnusable
 from legacy_sync.ledger import runs
-from legacy_sync.mapping.model import Mapping, NumberRangePartitions
-from legacy_sync.sources.base import Scope
+from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NumberRangePartitions
+from legacy_sync.sources.base import KEY, Scope
 from legacy_sync.sources.landing import LandedFetch, LandingWriter
+from legacy_sync.sync.beside_rows import land_keys, land_stamp, land_tombstones, read_stamp
 from legacy_sync.sync.casts import cast_dates, to_text
 from legacy_sync.sync.cells import Cells
+from legacy_sync.sync.guards import clock_went_back, collapsed, stamp_went_back
 from legacy_sync.sync.merge import merged
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import FetchSummary, Progress
-from legacy_sync.sync.scopes import FetchPlan, covers_whole_table, plan_fetches
-from legacy_sync.sync.windows import ALL_SLICES, today_of
+from legacy_sync.sync.scopes import FetchPlan, Marks, covers_whole_table, is_due, plan_fetches
+from legacy_sync.sync.windows import ALL_SLICES, KEYS, WHOLE, names_some, today_of
 from legacy_sync.sync.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
 _BUFFERED_ROWS = 100_000
+_COLLAPSE_AT_LEAST = 20
+_COLLAPSE_SHARE = 0.5
 _JOINED_ROWS = 20_000
 _JOINED_SECONDS = 1.0
 _NUMBER = r"^[+-]?\d{1,18}(\.\d*)?$"
@@ -48,6 +52,23 @@ class FetchWork:
     """nothing was ever taken in from this table"""
     accept: bool = False
     """a person says that an empty table is empty"""
+    reason: str = ""
+    """why all rows are read although only changes were asked for"""
+    takes_deletes: bool = False
+    """a mapping that reads the table wants to know what was deleted"""
+    sweeps: bool = False
+    """the list of all keys is due"""
+
+    @property
+    def stamp_from(self) -> int | None:
+        """From which place of the source's counter on changes are fetched; None if they are not."""
+        return next((plan.stamp_from for plan in self.plans if plan.stamp_from is not None), None)
+
+    def whole(self, because: str) -> FetchWork:
+        """The same for all rows of the table."""
+        today = today_of(self.mapping, datetime.now(UTC))
+        plans = plan_fetches(self.mapping, [], None, full=True, today=today)
+        return replace(self, plans=tuple(plans), is_whole_table=True, reason=because, sweeps=False)
 
     @property
     def mode(self) -> str:
@@ -69,16 +90,35 @@ def plan_work(
     The mapping furthest behind decides where several read the same table.
     """
     today = today_of(mapping, datetime.now(UTC))
-    readers = _readers(workspace, mapping)
+    readers = readers_of(workspace, mapping)
     with workspace.erp() as connection:
         ids = [runs.get_entity_id(connection, m.entity) for m in readers]
         marks = [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
         is_first = not any(marks) and not any(runs.has_bindings(connection, i) for i in ids)
     plans = plan_fetches(mapping, marks, partitions, full=full, today=today)
-    return FetchWork(mapping, tuple(plans), covers_whole_table(mapping, plans, today), is_first, accept)
+    work = FetchWork(
+        mapping,
+        tuple(plans),
+        covers_whole_table(mapping, plans, today),
+        is_first,
+        accept,
+        takes_deletes=any(m.deletes.policy != "ignore" for m in readers),
+    )
+    if work.is_whole_table or is_first or names_some(mapping, partitions, today):
+        return work
+    return _with_intervals(work, readers, marks)
 
 
-def _readers(workspace: Workspace, mapping: Mapping) -> list[Mapping]:
+def _with_intervals(work: FetchWork, readers: Sequence[Mapping], marks: Sequence[Marks]) -> FetchWork:
+    """What is due by its own interval: all rows, or the list of all keys."""
+    now = datetime.now(UTC)
+    for reader in readers:
+        if is_due(reader.full_every, marks, WHOLE, now):
+            return work.whole(f"all rows are read again every {reader.full_every}")
+    return replace(work, sweeps=any(is_due(m.deletes.sweep, marks, KEYS, now) for m in readers))
+
+
+def readers_of(workspace: Workspace, mapping: Mapping) -> list[Mapping]:
     """All mappings that share the landed rows of this one."""
     return [
         m
@@ -103,14 +143,62 @@ def fetch_table(
 
 
 def land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> FetchSummary:
-    """Carries out planned fetches."""
-    summary = FetchSummary(work.mapping.source.table, mode=work.mode)
-    for plan in work.plans:
-        with Stream(workspace, work, plan, summary, progress) as stream:
-            deque(stream.batches(), maxlen=0)
-            stream.commit()
+    """Carries out planned fetches; where the watermark cannot be used, all rows are read if the mapping allows it."""
+    try:
+        summary = _land(workspace, work, progress)
+    except MarkUnusable as error:
+        if not work.mapping.may_fall_back or work.is_whole_table:
+            raise
+        logger.warning("legacy/%s: all rows are read, since %s", work.mapping.source.table, error.what)
+        summary = _land(workspace, work.whole(error.what), progress)
     say_fetched(summary)
     return summary
+
+
+def _land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> FetchSummary:
+    summary = FetchSummary(work.mapping.source.table, mode=work.mode, reason=work.reason)
+    stamp = take_mark(workspace, work, summary)
+    is_unchanged = stamp is not None and stamp == work.stamp_from
+    for plan in work.plans:
+        if is_unchanged and plan.across:
+            continue
+        with Stream(workspace, work, plan, summary, progress, stamp) as stream:
+            deque(stream.batches(), maxlen=0)
+            stream.commit()
+    if work.sweeps and not land_keys(workspace, work.mapping, summary) and not work.accept:
+        _refuse_empty_answer(workspace, work.mapping)
+    if stamp is not None and not is_unchanged:
+        leave_mark(workspace, work, summary, stamp)
+    return summary
+
+
+def take_mark(workspace: Workspace, work: FetchWork, summary: FetchSummary) -> int | None:
+    """Where the source's counter stands before the first row is read; None where that does not matter.
+
+    Raises MarkUnusable if it stands behind what is loaded, or if there is none and the mapping forbids to go on.
+    """
+    mapping = work.mapping
+    if mapping.strategy != "global_stamp" or not (work.is_whole_table or work.stamp_from is not None):
+        return None
+    try:
+        stamp = read_stamp(workspace, mapping)
+    except MarkUnusable as error:
+        if not work.is_whole_table or not mapping.may_fall_back:
+            raise
+        summary.reason = error.what
+        logger.warning("legacy/%s: all rows are read, since %s", mapping.source.table, error.what)
+        return None
+    summary.requests += 1
+    if work.stamp_from is not None and stamp < work.stamp_from:
+        raise stamp_went_back(mapping, stamp, work.stamp_from)
+    return stamp
+
+
+def leave_mark(workspace: Workspace, work: FetchWork, summary: FetchSummary, stamp: int) -> None:
+    """Behind the rows: what was deleted, and up to where these are all changes."""
+    if work.stamp_from is not None and work.takes_deletes:
+        land_tombstones(workspace, work.mapping, work.stamp_from, stamp, summary)
+    land_stamp(workspace, work.mapping, stamp, summary)
 
 
 def say_fetched(summary: FetchSummary) -> None:
@@ -132,8 +220,16 @@ class Stream:
     """
 
     def __init__(
-        self, workspace: Workspace, work: FetchWork, plan: FetchPlan, summary: FetchSummary, progress: Progress | None
+        self,
+        workspace: Workspace,
+        work: FetchWork,
+        plan: FetchPlan,
+        summary: FetchSummary,
+        progress: Progress | None,
+        stamp: int | None = None,
     ) -> None:
+        """`stamp` is where the source's counter stood before."""
+        self.stamp = stamp
         self.work = work
         self.plan = plan
         self.summary = summary
@@ -180,9 +276,9 @@ class Stream:
     def commit(self) -> list[LandedFetch]:
         """Makes the fetch visible, all partitions of it; raises GuardTripped for an answer that cannot be true."""
         report = self.fetch.report
-        is_doubtful = not (self.work.is_first or self.work.accept or self.summary.rows + report.rows)
-        if is_doubtful and self._is_empty_table():
-            _refuse_empty_answer(self.workspace, self.work.mapping)
+        if self.plan.mark and report.server_time.date() < self.plan.mark:
+            raise clock_went_back(self.work.mapping, report.server_time, self.plan.mark)
+        self._refuse_doubtful(report.rows)
         self._flush()
         landed = [
             writer.commit(
@@ -190,10 +286,11 @@ class Stream:
                 server_time=report.server_time,
                 rows=self.rows[number],
                 complete=report.complete,
+                stamp=self.stamp,
             )
             for number, writer in sorted(self.writers.items())
         ]
-        if self.plan.across:
+        if self.plan.across and self.plan.stamp_from is None:
             landed.append(self._note_end())
         self._sum_up(landed)
         return landed
@@ -202,6 +299,18 @@ class Stream:
         """Says, behind the rows of all slices, that these were all changes; the newest such note says it all."""
         writer = self.stack.enter_context(self.landing.open_fetch(self.work.mapping.source.table, ALL_SLICES))
         return writer.commit(mode="full", server_time=self.fetch.report.server_time, rows=0, complete=False)
+
+    def _refuse_doubtful(self, rows: int) -> None:
+        """Raises GuardTripped for an empty table that was not, or one of which most rows are missing."""
+        work = self.work
+        if work.is_first or work.accept or self.plan.stamp_from is not None:
+            return
+        if not self.summary.rows + rows and self._is_empty_table():
+            _refuse_empty_answer(self.workspace, work.mapping)
+        if work.is_whole_table and len(work.plans) == 1 and not work.mapping.source.explode:
+            bound = _count_bound(self.workspace, work.mapping)
+            if bound - rows > _COLLAPSE_AT_LEAST and rows < bound * _COLLAPSE_SHARE:
+                raise collapsed(work.mapping, rows, bound)
 
     def _is_empty_table(self) -> bool:
         """Whether the table has no rows; an incremental fetch normally reads those of the last day again."""
@@ -239,12 +348,25 @@ class Stream:
         partitions = self.work.mapping.partitions
         if isinstance(partitions, NumberRangePartitions):
             return self._places_by_number(batch, partitions)
+        if isinstance(partitions, KeyRangePartitions):
+            return self._places_by_key(batch)
         index = batch.schema.get_field_index(self.work.mapping.source.cursor or "")
         if index < 0:
             return pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows)
         encoded = pc.dictionary_encode(cast_dates(Cells(batch.column(index))).values)
         numbers = [self._place_of(day) for day in encoded.dictionary.to_pylist()]
         return pc.fill_null(pa.array(numbers, pa.int32()).take(encoded.indices), 0)
+
+    def _places_by_key(self, batch: pa.RecordBatch) -> pa.Array:
+        """The same for key ranges; null for a range that is not in the plan."""
+        key = batch.column(KEY)
+        places = pa.nulls(batch.num_rows, pa.int32())
+        for number, window in enumerate(self.plan.windows):
+            inside = pc.greater_equal(key, window.key_from or "")
+            if window.key_to is not None:
+                inside = pc.and_(inside, pc.less(key, window.key_to))
+            places = pc.if_else(inside, pa.scalar(number, pa.int32()), places)
+        return places
 
     def _places_by_number(self, batch: pa.RecordBatch, partitions: NumberRangePartitions) -> pa.Array:
         """The same for slices; null for a slice that is not in the plan, whose rows are fetched with all of it."""
@@ -312,6 +434,7 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
         number_attribute=partitions.attribute if isinstance(partitions, NumberRangePartitions) else None,
         number_from=plan.number_from,
         number_to=plan.number_to,
+        stamp_from=plan.stamp_from,
         with_blank_cursor=window.partition not in plan.full,
         page_size=mapping.source.page_size,
     )
@@ -319,9 +442,7 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
 
 def _refuse_empty_answer(workspace: Workspace, mapping: Mapping) -> None:
     """An empty table is believed only if it was always empty."""
-    with workspace.erp() as connection:
-        ids = [runs.get_entity_id(connection, m.entity) for m in _readers(workspace, mapping)]
-        bound = max(runs.count_bindings(connection, i) for i in ids)
+    bound = _count_bound(workspace, mapping)
     if bound:
         raise GuardTripped(
             f'legacy table "{mapping.source.table}" answered no rows, but {bound:,} were loaded before',
@@ -329,6 +450,13 @@ def _refuse_empty_answer(workspace: Workspace, mapping: Mapping) -> None:
             next_step="look at the table in 4D and at the rights of the API user, then run again;"
             " if it is really empty, run once with --accept-shrink",
         )
+
+
+def _count_bound(workspace: Workspace, mapping: Mapping) -> int:
+    """How many records were taken in from the table, by the entity that has most."""
+    with workspace.erp() as connection:
+        ids = [runs.get_entity_id(connection, m.entity) for m in readers_of(workspace, mapping) if not m.source.explode]
+        return max((runs.count_bindings(connection, i) for i in ids), default=0)
 
 
 def _span(partitions: Sequence[str]) -> str:

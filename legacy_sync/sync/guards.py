@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Dict
+from datetime import date, datetime
 
-from legacy_sync.errors import GuardTripped
+from legacy_sync.errors import GuardTripped, MarkUnusable
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sync.report import Counts, ParkedSample
 
@@ -20,13 +21,43 @@ def column_emptied(mapping: Mapping, column: str, rows: int, changed: int) -> Gu
     )
 
 
-def too_many_missing(mapping: Mapping, missing: int, bound: int, sample: list[str]) -> GuardTripped:
-    """More known records are gone than the mapping believes possible."""
+def stamp_went_back(mapping: Mapping, stamp: int, mark: int) -> MarkUnusable:
+    """4D's counter of changes stands behind what is loaded."""
+    return MarkUnusable(
+        f"the counter of changes stands at {stamp:,}, but everything up to {mark:,} was loaded: it was set back",
+        where=f"fetch of {mapping.source.table}; nothing was landed",
+        next_step=f"read all rows once: `legacy-sync run {mapping.entity} --full`",
+    )
+
+
+def clock_went_back(mapping: Mapping, now: datetime, mark: date) -> MarkUnusable:
+    """The server's clock shows a day before the one up to which everything is loaded."""
+    return MarkUnusable(
+        f"the clock of the server shows {now:%Y-%m-%d %H:%M} UTC, but changes up to {mark} are loaded: it was set back",
+        where=f"fetch of {mapping.source.table}; nothing was landed",
+        next_step=f"set the server's clock right, then read all rows once: `legacy-sync run {mapping.entity} --full`",
+    )
+
+
+def too_many_missing(
+    mapping: Mapping, missing: int, bound: int, sample: list[str], how: str = "--full "
+) -> GuardTripped:
+    """More known records are gone than the mapping believes possible; `how` the evidence is seen again."""
     return GuardTripped(
         f"{missing:,} of {bound:,} known records are gone from the legacy table, for example {', '.join(sample)}",
         where=f"load of {mapping.entity}; its rows were loaded, none was marked as deleted",
         next_step=f"look at the table {mapping.source.table} in 4D; if this is right, run once with"
-        f" --full --accept-shrink, or raise deletes.max_share (now {mapping.deletes.max_share}) in the mapping",
+        f" {how}--accept-shrink, or raise deletes.max_share (now {mapping.deletes.max_share}) in the mapping",
+    )
+
+
+def collapsed(mapping: Mapping, rows: int, bound: int) -> GuardTripped:
+    """The whole table has much fewer rows than were taken in."""
+    return GuardTripped(
+        f'legacy table "{mapping.source.table}" answered {rows:,} rows, but {bound:,} were loaded before',
+        where=f"fetch of {mapping.source.table}; nothing was landed",
+        next_step="look at the table in 4D and at the rights of the API user, then run again;"
+        " if so many records are really gone, run once with --full --accept-shrink",
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -23,13 +23,15 @@ from legacy_sync.ledger import conflicts, quarantine, runs, units
 from legacy_sync.ledger.other_keys import remember_other_keys
 from legacy_sync.mapping.model import NumberRangePartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
-from legacy_sync.sources.landing import LandedFetch, Landing
+from legacy_sync.sources.landing import FULL, LandedFetch, Landing
 from legacy_sync.sync.bound import Bound
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
-from legacy_sync.sync.guards import column_emptied, too_many_missing, too_many_parked
+from legacy_sync.sync.guards import column_emptied, too_many_parked
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, ParkedSample, RunReport
+from legacy_sync.sync.scopes import as_mark
 from legacy_sync.sync.transform import Transform
+from legacy_sync.sync.windows import BY_STAMP
 
 _PARKED_AT_LEAST = 20
 _EMPTIED_AT_LEAST = 10
@@ -81,6 +83,8 @@ class Loader:
         self.report = RunReport(bound.mapping.entity, run_id=run_id)
         self.waiting: dict[str, ParkedSample] = {}
         """rows parked by this run and not loaded by it since"""
+        self.unmeant: dict[str, int] = {}
+        """records taken in earlier that `where` does not mean any more, and when that was read"""
         self.incomplete: set[str] = set()
         """documents of the mapping's unit that wait as a whole"""
 
@@ -154,6 +158,7 @@ class Loader:
         shape = self.bound.shape(self.connection, chunk.kept)
         older = plan.drop_older(self.connection, shape, chunk.fetched)
         self._refuse_emptied_columns(shape, chunk)
+        self._note_unmeant(chunk)
         links = resolve_references(self.connection, shape, self.run_id)
         if not slice_.replays:
             _add_links(self.report.links, links)
@@ -196,6 +201,19 @@ class Loader:
         if self.mapping.unit:
             units.note_loaded(self.connection)
         return counts
+
+    def _note_unmeant(self, chunk: Chunk) -> None:
+        """Keeps the newest word on each record: meant by the mapping, or no longer."""
+        if chunk.unmeant:
+            known = runs.find_known(self.connection, self.entity_id, list(chunk.unmeant))
+            self.unmeant |= {key: chunk.unmeant[key] for key in known}
+        if self.unmeant:
+            rows = self.connection.execute(
+                "select _key, _row from ls_stage where _key = any(%s)", [list(self.unmeant)]
+            ).fetchall()
+            for key, row in rows:
+                if chunk.fetched_of(row) > self.unmeant[key]:
+                    del self.unmeant[key]
 
     def _refuse_emptied_columns(self, shape: Shape, chunk: Chunk) -> None:
         """Raises GuardTripped when an attribute that had values is null in every row: a right was taken away."""
@@ -244,6 +262,8 @@ class Loader:
     def _plan(self, shape: Shape) -> dict[str, int]:
         """Decides every row; returns how many rows have which decision."""
         connection = self.connection
+        if self.mapping.deletes.policy == "delete":
+            sweep.forget_deleted(connection, shape)
         plan.classify(connection, shape)
         decided = plan.count_decisions(connection)
         if "new" in decided:
@@ -269,6 +289,7 @@ class Loader:
         if "adopt" in decided:
             apply.bind_adopted(self.connection, shape, self.run_id, fetched)
         if "differs" in decided:
+            sweep.restore_returned(self.connection, shape, self.run_id)
             apply.rebase_bindings(self.connection, shape, self.run_id, fetched)
         return plan.count_decisions(self.connection)
 
@@ -326,31 +347,6 @@ class Loader:
         if counts.parked >= _PARKED_AT_LEAST and counts.parked > self.mapping.max_parked_share * counts.read:
             raise too_many_parked(self.mapping, counts, self.waiting)
 
-    # --- records that are gone -------------------------------------------------------------------
-
-    def sweep(self, fetches: list[LandedFetch]) -> int:
-        """Deals with bound records that a complete fetch of the whole table does not contain; returns how many.
-
-        Raises GuardTripped when more are missing than the mapping believes possible; then nothing is marked.
-        """
-        deletes = self.mapping.deletes
-        with self.connection.transaction():
-            missing, bound = sweep.find_missing(self.connection, self.entity_id, self._keys(fetches))
-            if missing > max(1, int(bound * deletes.max_share)) and not self.accepts:
-                raise too_many_missing(self.mapping, missing, bound, sweep.sample_missing(self.connection, 3))
-            if missing and deletes.policy == "set":
-                shape = self.bound.shape(self.connection)
-                self.report.counts.deleted += sweep.mark_missing_rows(self.connection, shape, self.run_id)
-            sweep.note_missing(self.connection, self.entity_id, self.run_id)
-        if missing:
-            self.report.warnings["records that are gone from the legacy table"] = missing
-        return missing
-
-    def _keys(self, fetches: list[LandedFetch]) -> Iterator[str]:
-        for fetch in fetches:
-            for batch in self.landing.read(fetch):
-                yield from self.transform.keys(batch)
-
     # --- remember ------------------------------------------------------------------------------
 
     def _sum_up(self, chunk: Chunk) -> None:
@@ -368,12 +364,17 @@ class Loader:
         runs.note_newest(self.connection, self.entity_id, max(map(fetched_at, fetch_ids)))
         runs.remember_fetches(self.connection, self.entity_id, slice_.partition, fetch_ids, self.run_id)
         value, fetched_on = newest_cursor, max(f.server_time for f in slice_.fetches).date()
+        if slice_.partition == BY_STAMP:
+            stamp = as_mark(slice_.fetches[-1].stamp or 0)
+            runs.set_mark(self.connection, self.entity_id, BY_STAMP, stamp, self.run_id)
+            return
         if isinstance(self.mapping.partitions, NumberRangePartitions):
             value = fetched_on  # old slices change at any time, and rows of the last day are always read again
         elif value:  # a cursor ahead of the server's own clock must not hide later changes
             value = min(value, fetched_on)
         mark = value.isoformat() if value else None
-        runs.move_watermark(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
+        move = runs.set_mark if slice_.fetches[0].mode == FULL else runs.move_watermark
+        move(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)
 
     def _spend(self, stage: str, began: float) -> float:

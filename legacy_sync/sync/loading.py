@@ -25,10 +25,11 @@ from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sources.landing import LandedFetch
 from legacy_sync.sync.bound import bind
 from legacy_sync.sync.chunks import Batches
+from legacy_sync.sync.gone import settle_gone
 from legacy_sync.sync.load import Loader, Slice
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import Counts, Progress, RunReport
-from legacy_sync.sync.windows import ALL_SLICES, list_loads, list_windows, today_of
+from legacy_sync.sync.windows import NOTES, list_loads, list_windows, today_of
 from legacy_sync.sync.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -91,7 +92,7 @@ def find_slices(loader: Loader, partitions: Sequence[str] | None, *, full: bool)
     table, mapping = loader.mapping.source.table, loader.mapping
     again = full or _is_new_meaning(loader)
     wanted = list_loads(mapping, partitions, loader.landing.partitions(table), today_of(mapping, datetime.now(UTC)))
-    is_named = partitions is not None and ALL_SLICES not in wanted
+    is_named = partitions is not None and not set(NOTES) & set(wanted)
     slices = []
     for partition in wanted:
         landed = loader.landing.fetches(table, partition)
@@ -135,7 +136,7 @@ def _load_together(
     done = 0
     pace = Pace(f"erp/{names}: load", "load", progress)
     partitions = list(dict.fromkeys(s.partition for own in slices for s in own))
-    order = [p for p in partitions if p != ALL_SLICES] + [p for p in partitions if p == ALL_SLICES]
+    order = [p for p in partitions if p not in NOTES] + [p for p in partitions if p in NOTES]
     for partition in order or [open_partition(loaders[0].mapping)]:
         parts = [next((s for s in own if s.partition == partition), Slice(partition, [], [])) for own in slices]
         with translated(f"load of {names}, partition {partition}"):
@@ -244,10 +245,9 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
     whole = _whole_table(loader.mapping, slices)
     if whole:
         loader.note_unfilled()
-    if whole and loader.mapping.deletes.policy != "ignore":
-        with translated(f"load of {loader.mapping.entity}, records that are gone"):
-            if loader.sweep(whole):
-                replay(loader, again=True)
+    with translated(f"load of {loader.mapping.entity}, records that are gone"):
+        if settle_gone(loader, whole):
+            replay(loader, again=True)
     report = loader.report
     report.partitions = tuple(s.partition for s in slices)
     report.outcome = "succeeded_with_parked" if report.counts.parked else "succeeded"

@@ -15,11 +15,12 @@ from legacy_sync.erp.database import translated
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import Landing
 from legacy_sync.sync.chunks import Batches
-from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, plan_work, say_fetched
+from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, leave_mark, plan_work, say_fetched, take_mark
 from legacy_sync.sync.load import fetched_at
 from legacy_sync.sync.loading import OnCommit, find_slices, finish, load_slices, loading, replay, since_last_full
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
+from legacy_sync.sync.windows import BY_STAMP
 from legacy_sync.sync.workspace import Workspace, open_workspace, preflight, require_table
 
 __all__ = [
@@ -203,16 +204,22 @@ def _run_first(
     """
     entity = work.mapping.entity
     summary = FetchSummary(work.mapping.source.table, mode=work.mode)
+    stamp = take_mark(workspace, work, summary)
     with loading(workspace, [work.mapping], full=full, dry_run=False) as (loader,):
         with (
             translated(f"load of {entity}, partition {partition}"),
-            Stream(workspace, work, work.plans[0], summary, progress) as stream,
+            Stream(workspace, work, work.plans[0], summary, progress, stamp) as stream,
         ):
             rows = Batches(fetched_at(stream.fetch_ids[0]), partial(prefetch, stream.batches()))
             slice_ = loader.load_stream(partition, rows, stream.commit)
-            say_fetched(summary)
             replay(loader)
-        finish(workspace, loader, [slice_])
+        notes = []
+        if stamp is not None:
+            leave_mark(workspace, work, summary, stamp)
+            notes = find_slices(loader, [BY_STAMP], full=False)
+            load_slices([loader], [notes], None, _nothing)
+        say_fetched(summary)
+        finish(workspace, loader, [slice_, *notes])
     fetched[work.mapping.source.feed] = summary
     return {entity: _with_fetch(loader.report, summary)}
 

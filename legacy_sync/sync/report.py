@@ -68,6 +68,9 @@ class FetchSummary:
     mode: str = "incremental"
     server_time: datetime | None = None
     files: tuple[str, ...] = ()
+    reason: str = ""
+    """why all rows were read although only changes were asked for"""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass

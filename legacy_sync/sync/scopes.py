@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from legacy_sync.mapping.model import Mapping, NumberRangePartitions, WindowPartitions
-from legacy_sync.sync.windows import ALL_SLICES, Window, list_windows, names_some, select_windows
+from legacy_sync.sync.windows import (
+    ALL_SLICES,
+    BESIDE_ROWS,
+    BY_STAMP,
+    Window,
+    list_windows,
+    names_some,
+    select_windows,
+)
 
 Marks = Dict[str, str | None]
 """partition -> highest cursor loaded (ISO) or None; a partition that was never loaded is no key"""
@@ -18,14 +26,17 @@ Marks = Dict[str, str | None]
 class FetchPlan:
     """One request stream: the windows it fills and where it begins; `full` windows are fetched whole.
 
-    `across` all loaded slices of a number only changes are fetched: most slices get no row, and rows of
-    slices between them that were never loaded are left to the stream that fetches those whole.
+    `across` all loaded partitions only changes are fetched: most get no row, and rows of partitions between
+    them that were never loaded are left to the stream that fetches those whole. `mark` is the newest day up
+    to which anything is loaded: a server whose clock shows an earlier one has gone back.
     """
 
     windows: tuple[Window, ...]
     cursor_from: date | None
     full: frozenset[str]
     across: bool = False
+    stamp_from: int | None = None
+    mark: date | None = None
 
     @property
     def cursor_to(self) -> date | None:
@@ -50,6 +61,8 @@ def plan_fetches(
 
     `marks` has the watermarks of every mapping that reads the table; the one furthest behind counts.
     """
+    if mapping.strategy == "global_stamp":
+        return _plan_by_stamp(mapping, marks, partitions, full=full, today=today)
     if isinstance(mapping.partitions, NumberRangePartitions):
         return _plan_slices(mapping, marks, partitions, full=full, today=today)
     chosen = [
@@ -58,6 +71,25 @@ def plan_fetches(
         if (plan := _plan_window(mapping, window, marks, full=full, named=partitions is not None))
     ]
     return _merge(chosen)
+
+
+def stamp_mark(marks: Sequence[Marks]) -> int | None:
+    """Up to which place of the source's counter everything is loaded; None if that is not known of all."""
+    stamps = [mark.get(BY_STAMP) for mark in marks]
+    return min(int(stamp or 0) for stamp in stamps) if stamps and all(stamps) else None
+
+
+def as_mark(stamp: int) -> str:
+    """A place of the counter as a watermark; compares as text like the number."""
+    return f"{stamp:020d}"
+
+
+def is_due(interval: timedelta | None, marks: Sequence[Marks], name: str, now: datetime) -> bool:
+    """Whether what the watermark `name` remembers (a time, ISO) is as long ago as the interval, or never was."""
+    if interval is None:
+        return False
+    times = [mark.get(name) for mark in marks]
+    return not all(times) or now - min(datetime.fromisoformat(time) for time in times if time) >= interval
 
 
 def covers_whole_table(mapping: Mapping, plans: Sequence[FetchPlan], today: date) -> bool:
@@ -69,7 +101,7 @@ def covers_whole_table(mapping: Mapping, plans: Sequence[FetchPlan], today: date
 def _plan_window(
     mapping: Mapping, window: Window, marks: Sequence[Marks], *, full: bool, named: bool
 ) -> FetchPlan | None:
-    whole = FetchPlan((window,), window.cursor_from, frozenset([window.partition]))
+    whole = _whole_window(window)
     if full or mapping.strategy == "fingerprint" or any(window.partition not in m for m in marks):
         return whole
     low = _low_mark(mapping, window, marks)
@@ -78,8 +110,28 @@ def _plan_window(
     if window.cursor_to is not None and window.cursor_to <= low:
         return whole if named else None
     if window.cursor_from is not None and window.cursor_from >= low:
+        return replace(whole, mark=low + mapping.lookback)
+    return FetchPlan((window,), low, frozenset(), mark=low + mapping.lookback)
+
+
+def _plan_by_stamp(
+    mapping: Mapping, marks: Sequence[Marks], partitions: Sequence[str] | None, *, full: bool, today: date
+) -> list[FetchPlan]:
+    """Partitions never loaded are fetched whole, what the counter says of all others in one stream behind them.
+
+    A partition that is named, and not all others too, is fetched whole.
+    """
+    windows = select_windows(mapping, partitions, today)
+    stamp = None if full or names_some(mapping, partitions, today) else stamp_mark(marks)
+    loaded = [w for w in windows if stamp is not None and all(w.partition in mark for mark in marks)]
+    whole = _merge([_whole_window(w) for w in windows if w not in loaded])
+    if not loaded:
         return whole
-    return FetchPlan((window,), low, frozenset())
+    return [*whole, FetchPlan(tuple(loaded), None, frozenset(), across=True, stamp_from=stamp)]
+
+
+def _whole_window(window: Window) -> FetchPlan:
+    return FetchPlan((window,), window.cursor_from, frozenset([window.partition]))
 
 
 def _plan_slices(
@@ -93,11 +145,11 @@ def _plan_slices(
     loaded = [w for w in windows if all(mark.get(w.partition) for mark in marks)]
     if full or mapping.strategy == "fingerprint" or names_some(mapping, partitions, today):
         loaded = []
-    whole = [FetchPlan((w,), None, frozenset([w.partition])) for w in windows if w not in loaded]
+    whole = [_whole_window(w) for w in windows if w not in loaded]
     if not loaded:
         return _merge(whole)
     low = min(_low_mark_of_slices(loaded, mark) for mark in marks) - mapping.lookback
-    return [*_merge(whole), FetchPlan(tuple(loaded), low, frozenset(), across=True)]
+    return [*_merge(whole), FetchPlan(tuple(loaded), low, frozenset(), across=True, mark=low + mapping.lookback)]
 
 
 def _low_mark_of_slices(loaded: Sequence[Window], mark: Marks) -> date:
@@ -111,7 +163,8 @@ def _low_mark(mapping: Mapping, window: Window, marks: Sequence[Marks]) -> date 
     by_window = isinstance(mapping.partitions, WindowPartitions)
     lows = []
     for mark in marks:
-        values = [v for v in (mark.values() if by_window else [mark[window.partition]]) if v]
+        rows = [value for partition, value in mark.items() if partition not in BESIDE_ROWS]
+        values = [v for v in (rows if by_window else [mark[window.partition]]) if v]
         if not values:
             return None
         lows.append(date.fromisoformat(max(values)) - mapping.lookback)
@@ -124,7 +177,8 @@ def _merge(plans: list[FetchPlan]) -> list[FetchPlan]:
     for plan in plans:
         last = merged[-1] if merged else None
         if last and _follows(last, plan):
-            merged[-1] = replace(last, windows=last.windows + plan.windows, full=last.full | plan.full)
+            mark = max(filter(None, (last.mark, plan.mark)), default=None)
+            merged[-1] = replace(last, windows=last.windows + plan.windows, full=last.full | plan.full, mark=mark)
         else:
             merged.append(plan)
     return merged

@@ -27,22 +27,28 @@ class Shaped:
 
     batch: pa.RecordBatch
     ignored: int = 0
+    rejected: pa.RecordBatch | None = None
+    """the records that are not meant, where each of them is one record"""
     unreadable: list[tuple[dict[str, Any], str, str]] = field(default_factory=list)
     """raw record, reason, sentence"""
 
 
 def shape(source: Source, batch: pa.RecordBatch) -> Shaped:
     """The records of a batch that a mapping of this source means."""
-    chosen = _chosen(source, batch) if source.where else batch
+    meant = _meant(source, batch) if source.where else None
+    chosen = batch if meant is None else batch.filter(meant)
     ignored = batch.num_rows - chosen.num_rows
-    if source.explode is None or source.explode.attribute not in chosen.schema.names:
+    if source.explode is None:
+        return Shaped(chosen, ignored, batch.filter(pc.invert(meant)) if ignored else None)
+    if source.explode.attribute not in chosen.schema.names:
         return Shaped(chosen, ignored)
     shaped = _exploded(source.explode, chosen)
     shaped.ignored = ignored
     return shaped
 
 
-def _chosen(source: Source, batch: pa.RecordBatch) -> pa.RecordBatch:
+def _meant(source: Source, batch: pa.RecordBatch) -> pa.Array | None:
+    """Which records have the values of `where`; None if all have."""
     records = Records(batch)
     meant = pa.repeat(pa.scalar(True), batch.num_rows)
     for attribute, words in source.where.items():
@@ -54,7 +60,7 @@ def _chosen(source: Source, batch: pa.RecordBatch) -> pa.RecordBatch:
         meant = pc.and_(meant, fits)
     if BROKEN in batch.schema.names:  # what nobody could read may be meant
         meant = pc.or_(meant, pc.is_valid(records.text(BROKEN)))
-    return batch if pc.all(meant, min_count=0).as_py() else batch.filter(meant)
+    return None if pc.all(meant, min_count=0).as_py() else meant
 
 
 def _exploded(word: Explode, batch: pa.RecordBatch) -> Shaped:

@@ -134,7 +134,11 @@ class Transform:
 
     def keys(self, batch: pa.RecordBatch) -> list[str]:
         """The legacy keys of a landed batch; records without one are left out."""
-        return [key for key in self._joined_key(_Batch(shape(self.mapping.source, batch).batch)).to_pylist() if key]
+        return self.keys_of(shape(self.mapping.source, batch).batch)
+
+    def keys_of(self, batch: pa.RecordBatch) -> list[str]:
+        """The same for records that were chosen already."""
+        return [key for key in self._joined_key(_Batch(batch)).to_pylist() if key]
 
     def _keys(self, work: _Batch) -> pa.Array:
         keys = self._joined_key(work)

@@ -17,6 +17,17 @@ from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NumberRangePa
 ALL = "all"
 ALL_SLICES = "*"
 """Beside the slices of a number: holds no rows; to load it says that all slices are loaded up to its watermark."""
+BY_STAMP = "stamp"
+"""Holds no rows; to load it says that all partitions are loaded up to a place of the source's counter."""
+DELETED = "deleted"
+"""Tombstones: keys of deleted records with the place of the counter at which they were deleted."""
+KEYS = "keys"
+"""Lists of all keys of the table."""
+WHOLE = "whole"
+"""Only in the ledger: when all rows of the table were read last."""
+NOTES = (ALL_SLICES, BY_STAMP)
+BESIDE_ROWS = frozenset({*NOTES, DELETED, KEYS, WHOLE})
+"""No partitions of rows, but kept beside them, in the landing and as watermarks."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +89,14 @@ def names_some(mapping: Mapping, keys: Collection[str] | None, today: date) -> b
 def list_loads(mapping: Mapping, keys: Sequence[str] | None, landed: Sequence[str], today: date) -> list[str]:
     """The partitions a load of `keys` (all if None) looks at, in order, of those that are `landed`.
 
-    `ALL_SLICES` comes last and only after all slices, since its watermark is the one of all of them.
+    Notes come last and only after all partitions, since their watermark is the one of all of them.
     """
-    if not isinstance(mapping.partitions, NumberRangePartitions):
-        return list(keys or landed)
-    if ALL_SLICES not in (keys or ()) and names_some(mapping, keys, today):
-        return list(keys or ())
-    return sorted(landed, key=lambda partition: (partition == ALL_SLICES, partition))
+    named = [key for key in keys or () if key not in BESIDE_ROWS]
+    if keys is not None and not set(keys) & set(NOTES) and names_some(mapping, named, today):
+        return named
+    if keys is None or isinstance(mapping.partitions, NumberRangePartitions):
+        named = sorted(partition for partition in landed if partition not in BESIDE_ROWS)
+    return [*named, *(note for note in NOTES if note in landed)]
 
 
 def _calendar(partitions: WindowPartitions, today: date) -> list[Window]:

@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from legacy_sync.errors import SourceRefused, SourceUntrustworthy
-from legacy_sync.sources.base import Scope
+from legacy_sync.sources.base import STAMP, Scope
 from legacy_sync.sources.four_d.catalog import NUMERIC_TYPES
 from legacy_sync.sources.four_d.wire import decode_date
 
@@ -52,8 +52,8 @@ class Selection:
     """Which rows one request asks for: a window on the cursor, a range of a number and one of the paging key.
 
     `after` is exclusive (the last key already read); `key_from` and `number_from` are inside, `key_to` and
-    `number_to` outside. `with_blank_cursor` adds the rows without a cursor, null or blank; rows without a
-    number belong to the range that is open below.
+    `number_to` outside; `stamp_from` is a place of 4D's counter of changes, inside. `with_blank_cursor` adds
+    the rows without a cursor, null or blank; rows without a number belong to the range that is open below.
     """
 
     cursor: str | None = None
@@ -67,11 +67,12 @@ class Selection:
     number: str | None = None
     number_from: int | None = None
     number_to: int | None = None
+    stamp_from: int | None = None
 
     @property
     def is_everything(self) -> bool:
         """Whether no bound restricts it."""
-        bounds = (self.key_from, self.key_to, self.after, self.number_from, self.number_to)
+        bounds = (self.key_from, self.key_to, self.after, self.number_from, self.number_to, self.stamp_from)
         return not (self.cursor_from or self.cursor_to) and bounds.count(None) == len(bounds)
 
     def filter(self) -> Filter:
@@ -100,6 +101,8 @@ class Selection:
             if self.number_to is not None:
                 below = compared(number, "<", self.number_to)
                 parts.append(f"({below} or ({number} = null))" if self.number_from is None else below)
+        if self.stamp_from is not None:
+            parts.append(compared(STAMP, ">=", self.stamp_from))
         for operator, bound in ((">=", self.key_from), ("<", self.key_to), (">", self.after)):
             if bound is not None and self.key:
                 parts.append(compared(writable_name(self.key), operator, bound))
@@ -113,6 +116,10 @@ class Selection:
                     raise _ignored(self.cursor, value, where)
         if self.number:
             self._check_numbers(rows, where)
+        if self.stamp_from is not None:
+            for stamp in (row.get(STAMP) for row in rows):
+                if not isinstance(stamp, int) or stamp < self.stamp_from:
+                    raise _ignored(STAMP, stamp, where)
         if self.key:
             self._check_keys(rows, where)
 
@@ -195,6 +202,7 @@ def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
         number=scope.number_attribute if has_numbers else None,
         number_from=scope.number_from,
         number_to=scope.number_to,
+        stamp_from=scope.stamp_from,
     )
 
 

@@ -19,9 +19,9 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from legacy_sync.errors import SourceRefused, SourceUntrustworthy
+from legacy_sync.errors import MarkUnusable, SourceRefused, SourceUntrustworthy
 from legacy_sync.settings import Settings
-from legacy_sync.sources.base import FetchReport, Probe, Scope, TableInfo
+from legacy_sync.sources.base import STAMP, FetchReport, Probe, Scope, TableInfo, Tombstone
 from legacy_sync.sources.four_d.answers import TableUnknown
 from legacy_sync.sources.four_d.catalog import NUMERIC_TYPES, paging_key, read_catalog
 from legacy_sync.sources.four_d.client import Answer, ClientOptions, RestPath, SimpleAPIClient
@@ -33,6 +33,8 @@ from legacy_sync.sources.four_d.wire import Envelope, decode_date, read_envelope
 T = TypeVar("T")
 
 _READ_AHEAD = 2
+_DELETED_RECORDS = "__DeletedRecords"
+_DELETED_STAMP = "__Stamp"  # not the same as the __STAMP of each row
 _KEYS_PAGE_SIZE = 10_000
 
 
@@ -81,6 +83,46 @@ class FourDSource:
             raise SourceUntrustworthy(
                 f'not all keys of "{table}" came', where=self.client.where, next_step="run the key sweep again"
             )
+
+    def read_stamp(self, table: str) -> int:
+        """Where the database's counter stands, by one request; raises MarkUnusable if that means nothing."""
+        if STAMP not in self._table(table).names:
+            raise MarkUnusable(
+                f'4D does not track the changes of "{table}": the table has no {STAMP}',
+                where=f'{self.client.where}, catalog of table "{table}"',
+                next_step="enable data change tracking for the table in 4D's structure editor,"
+                " or choose another strategy (`change_detection` of the mapping)",
+            )
+        answer = self._get_of_table(table, {"$top": "1"}, read_envelope)
+        if answer.value.stamp is None:
+            raise SourceUntrustworthy(
+                f"the answer does not say where the counter {STAMP} stands",
+                where=f'{self.client.where}, table "{table}"',
+                next_step="choose another strategy (`change_detection` of the mapping)",
+            )
+        return answer.value.stamp
+
+    def count_stamped(self, table: str, stamp: int) -> int:
+        """How many rows were saved at or after a place of the counter, by one request for one row."""
+        selection = Selection(stamp_from=stamp)
+        parameters = {**selection.filter().parameters(), "$top": "1"}
+        return self._get_of_table(table, parameters, partial(_checked_probe, selection)).value.count
+
+    def fetch_tombstones(self, stamp: int) -> Iterator[tuple[str, tuple[Tombstone, ...]]]:
+        """What was deleted at or after a place of the counter: table, tombstones; a page at a time.
+
+        Raises SourceRefused if the server does not show its deleted records.
+        """
+        stop = threading.Event()
+        scope = Scope(_DELETED_RECORDS, number_attribute=_DELETED_STAMP, number_from=stamp, page_size=_KEYS_PAGE_SIZE)
+        pages, _ = self.open_pages(scope, Progress(), stop)
+        with closing(read_ahead(iter(pages), stop)) as ahead:
+            for page in ahead:
+                found: dict[str, list[Tombstone]] = {}
+                for row in page.rows:
+                    tombstone = Tombstone(str(row["__PrimaryKey"]), int(row[_DELETED_STAMP]))
+                    found.setdefault(str(row["__TableName"]), []).append(tombstone)
+                yield from ((table, tuple(tombstones)) for table, tombstones in found.items())
 
     def close(self) -> None:
         """Give the connections back."""

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from legacy_sync.errors import SourceUntrustworthy
-from legacy_sync.sources.base import ABSENT, JSON_TEXT, Attribute, TableInfo
+from legacy_sync.sources.base import ABSENT, JSON_TEXT, STAMP, Attribute, TableInfo
 from legacy_sync.sources.four_d.catalog import is_stub
 
 Entity = Mapping[str, Any]
@@ -49,7 +49,7 @@ _HINTS = {
     "image": _JSON,
     "blob": _JSON,
 }
-_ENVELOPE_HINTS = {"__KEY": _TEXT, "__TIMESTAMP": _TEXT, "__STAMP": _WHOLE, "__GlobalStamp": _WHOLE}
+_ENVELOPE_HINTS = {"__KEY": _TEXT, "__TIMESTAMP": _TEXT, "__STAMP": _WHOLE, STAMP: _WHOLE}
 _DROPPED = frozenset({"__entityModel", "__DATACLASS", "__STATUS"})
 _BLANK_DATES = frozenset({"", "0!0!0", "!!0000-00-00!!"})
 
@@ -62,6 +62,8 @@ class Envelope:
     holes: int
     count: int
     entity_set: str | None = None
+    stamp: int | None = None
+    """where the database's counter of changes stood; 0 while nothing is tracked, None from old servers"""
 
     @property
     def received(self) -> int:
@@ -83,7 +85,9 @@ def read_envelope(parsed: object, where: str) -> Envelope:
     rows = [entity for entity in entities if entity.get("__KEY") is not None]
     if len(rows) != len(entities):
         _refuse_keyless(entities, where)
-    return Envelope(rows, len(entities) - len(rows), count, parsed.get("__ENTITYSET"))
+    stamp = parsed.get(STAMP)
+    stamp = int(stamp) if isinstance(stamp, int | float) and not isinstance(stamp, bool) else None
+    return Envelope(rows, len(entities) - len(rows), count, parsed.get("__ENTITYSET"), stamp)
 
 
 def to_batch(rows: Sequence[Entity], info: TableInfo | None = None) -> pa.RecordBatch:

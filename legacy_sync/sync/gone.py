@@ -1,0 +1,134 @@
+"""What happens to rows whose record is gone? Collects the evidence that is landed, and applies the mapping's policy.
+
+Evidence is a fetch of the whole table, a list of all its keys, tombstones, or a record that the mapping does not mean
+any more. A fetch of the whole table makes everything older worthless.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from legacy_sync.erp import sweep
+from legacy_sync.ledger import runs
+from legacy_sync.sources.base import KEY, STAMP
+from legacy_sync.sources.landing import FULL, LandedFetch
+from legacy_sync.sync.guards import too_many_missing
+from legacy_sync.sync.load import Loader, fetched_at
+from legacy_sync.sync.windows import BESIDE_ROWS, DELETED, KEYS, WHOLE
+
+GONE = "records that are gone from the legacy table"
+
+
+def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
+    """Deals with the records that are gone; `whole` are the fetches of the whole table that this run loaded.
+
+    Returns how many are. Raises GuardTripped when more are missing than the mapping believes possible; then
+    nothing is marked.
+    """
+    found = 0
+    with loader.connection.transaction():
+        if loader.mapping.deletes.policy != "ignore":
+            found += _settle_unmeant(loader)
+            found += _settle_whole(loader, whole) if whole else _settle_landed(loader)
+            if loader.mapping.deletes.policy == "delete":
+                _delete(loader)
+        if whole:
+            at = max(fetched_at(f.fetch_id) for f in whole if f.mode == FULL)
+            runs.set_mark(loader.connection, loader.entity_id, WHOLE, _as_time(at), loader.run_id)
+            runs.set_mark(loader.connection, loader.entity_id, KEYS, _as_time(at), loader.run_id)
+    if found:
+        loader.report.warnings[GONE] = found
+    return found
+
+
+def _settle_whole(loader: Loader, whole: Sequence[LandedFetch]) -> int:
+    at = max(fetched_at(f.fetch_id) for f in whole)
+    keys = (key for fetch in whole for batch in loader.landing.read(fetch) for key in loader.transform.keys(batch))
+    return _apply(loader, sweep.find_unlisted(loader.connection, loader.entity_id, keys, at), at)
+
+
+def _settle_unmeant(loader: Loader) -> int:
+    if not loader.unmeant:
+        return 0
+    keys = loader.unmeant.items()
+    found = sweep.find_unmeant(loader.connection, loader.entity_id, keys)
+    return _apply(loader, found, max(loader.unmeant.values()), how="")
+
+
+def _settle_landed(loader: Loader) -> int:
+    """Lists of keys and tombstones that were not taken in yet, and are not older than the last whole fetch."""
+    marks = runs.read_watermarks(loader.connection, loader.entity_id)
+    since = marks[WHOLE].value if WHOLE in marks else None
+    found = 0
+    for partition in (KEYS, DELETED):
+        new = _not_taken_in(loader, partition)
+        for fetch in [f for f in new if _as_time(fetched_at(f.fetch_id)) > (since or "")]:
+            at = fetched_at(fetch.fetch_id)
+            missing = _unlisted(loader, fetch, at) if partition == KEYS else _deleted(loader, fetch, at)
+            found += _apply(loader, missing, at, how="")
+            if partition == KEYS:
+                runs.set_mark(loader.connection, loader.entity_id, KEYS, _as_time(at), loader.run_id)
+        ids = [f.fetch_id for f in new]
+        runs.remember_fetches(loader.connection, loader.entity_id, partition, ids, loader.run_id)
+    return found
+
+
+def _not_taken_in(loader: Loader, partition: str) -> list[LandedFetch]:
+    landed = loader.landing.fetches(loader.mapping.source.table, partition)
+    loaded = runs.loaded_fetches(loader.connection, loader.entity_id, partition) if landed else set()
+    new = [fetch for fetch in landed if fetch.fetch_id not in loaded]
+    return new[-1:] if partition == KEYS else new
+
+
+def _unlisted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
+    keys = (key for batch in loader.landing.read(fetch) for key in batch.column(KEY).to_pylist())
+    return sweep.find_unlisted(loader.connection, loader.entity_id, keys, at)
+
+
+def _deleted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
+    """A record that was deleted lives if a copy read in the same run or later was saved after that."""
+    landing, table = loader.landing, loader.mapping.source.table
+    rows = [p for p in landing.partitions(table) if p not in BESIDE_ROWS]
+    later = [f for p in rows for f in landing.fetches(table, p) if f.rows and (f.stamp or 0) >= (fetch.stamp or 0)]
+    alive = (pair for f in later for batch in landing.read(f, [KEY, STAMP]) for pair in _stamped(batch))
+    deleted = (pair for batch in landing.read(fetch) for pair in _stamped(batch))
+    return sweep.find_deleted(loader.connection, loader.entity_id, deleted, alive, at)
+
+
+def _stamped(batch: pa.RecordBatch) -> Iterator[tuple[str, int]]:
+    return zip(batch.column(KEY).to_pylist(), batch.column(STAMP).to_pylist(), strict=True)
+
+
+def _apply(loader: Loader, found: tuple[int, int], at: int, *, how: str = "--full ") -> int:
+    """What the mapping wants done with the rows in `ls_missing`."""
+    missing, bound = found
+    deletes, connection = loader.mapping.deletes, loader.connection
+    if missing > max(1, int(bound * deletes.max_share)) and not loader.accepts:
+        raise too_many_missing(loader.mapping, missing, bound, sweep.sample_missing(connection, 3), how)
+    if missing and deletes.policy == "set":
+        shape = loader.bound.shape(connection)
+        loader.report.counts.deleted += sweep.mark_missing_rows(connection, shape, loader.run_id)
+    sweep.note_missing(connection, loader.entity_id, loader.run_id, at)
+    if missing:
+        runs.note_newest(connection, loader.entity_id, at if at < 2**62 else 0)
+    return missing
+
+
+def _delete(loader: Loader) -> None:
+    connection = loader.connection
+    if not sweep.has_missing(connection, loader.entity_id):
+        return
+    shape = loader.bound.shape(connection)
+    deleted, edited, referred = sweep.delete_missing_rows(connection, shape, loader.run_id)
+    loader.report.counts.deleted += deleted
+    if edited:
+        loader.report.warnings["gone from the legacy table, kept because people edited the row in the ERP"] = edited
+    if referred:
+        loader.report.warnings["gone from the legacy table, kept while other ERP rows refer to them"] = referred
+
+
+def _as_time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="microseconds")

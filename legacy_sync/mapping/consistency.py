@@ -27,6 +27,7 @@ from legacy_sync.mapping.model import (
 )
 from legacy_sync.mapping.suggest import did_you_mean, name_all
 from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES
+from legacy_sync.sources.base import KEY
 
 SERVER_CURSOR = "__TIMESTAMP"
 """The one 4D attribute that orders changes with a time of day."""
@@ -145,6 +146,8 @@ def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
     if isinstance(mapping.partitions, KeyRangePartitions) and len(mapping.source.key) != 1:
         what = f"key ranges need a key of one attribute; this one has {len(mapping.source.key)}"
         yield Finding(("partitions",), what, 'use "type: window" or "type: none", or a single key')
+    if mapping.strategy == "global_stamp":
+        yield from _check_tombstones(mapping)
     if mapping.strategy != "timestamp":
         return
     if cursor is None:
@@ -154,6 +157,20 @@ def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
     elif cursor != SERVER_CURSOR and mapping.lookback < timedelta(days=1):
         what = f'"{cursor}" has no time of day, so a lookback below 1d would miss changes'
         yield Finding(("change_detection", "lookback"), what, "write lookback: 1d or more")
+
+
+def _check_tombstones(mapping: Mapping) -> Iterator[Finding]:
+    """4D says which records were deleted, by their own key and no other."""
+    if mapping.deletes.policy != "ignore" and not _has_own_key(mapping) and mapping.full_every is None:
+        what = f"4D tells deleted records by {KEY}, and the key of this mapping is another: deletes go unnoticed"
+        next_step = 'add "full_every: 1d" to "change_detection", or write "policy: ignore" in "deletes"'
+        yield Finding(("deletes", "policy"), what, next_step)
+
+
+def _has_own_key(mapping: Mapping) -> bool:
+    """Whether rows are known by the keys that the source itself gives its records."""
+    source = mapping.source
+    return source.key == (KEY,) and not source.key_cast and source.explode is None
 
 
 def _check_conflicts(mapping: Mapping) -> Iterator[Finding]:
@@ -176,6 +193,22 @@ def _check_deletes(mapping: Mapping) -> Iterator[Finding]:
     if deletes.set and deletes.policy != "set":
         what = f'"set" has no effect while the policy is "{deletes.policy}"'
         yield Finding(("deletes", "set"), what, 'write "policy: set", or remove "set"')
+    for column in deletes.set:
+        if column in mapping.target.natural_key:
+            what = f'"{column}" is part of the natural key, by which the row would not be found again'
+            yield Finding(("deletes", "set", column), what, "choose another column of the soft delete")
+    if deletes.sweep is None:
+        return
+    if deletes.policy == "ignore":
+        next_step = 'write what to do with missing rows, such as "policy: report", or remove "sweep"'
+        yield Finding(("deletes", "sweep"), 'a sweep has no effect while the policy is "ignore"', next_step)
+    elif not _has_own_key(mapping):
+        what = f"a sweep compares {KEY}, and the key of this mapping is another"
+        next_step = 'remove "sweep" and add "full_every: 1d" to "change_detection"'
+        yield Finding(("deletes", "sweep"), what, next_step)
+    elif mapping.strategy == "fingerprint":
+        what = 'a sweep has no effect with the strategy "fingerprint", which reads all rows every time'
+        yield Finding(("deletes", "sweep"), what, 'remove "sweep"')
 
 
 def _check_rules(mapping: Mapping) -> Iterator[Finding]:

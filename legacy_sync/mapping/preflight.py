@@ -27,10 +27,10 @@ from legacy_sync.mapping.model import (
     TimestampCast,
 )
 from legacy_sync.mapping.suggest import did_you_mean, name_all
-from legacy_sync.sources.base import TableInfo
+from legacy_sync.sources.base import KEY, STAMP, TableInfo
 
 FindTable = Callable[[str], ErpTable | None]
-ENVELOPE = ("__KEY", "__STAMP", "__TIMESTAMP")
+ENVELOPE = (KEY, "__STAMP", "__TIMESTAMP", STAMP)
 """Attributes every 4D record has, though the catalog does not list them."""
 
 _TEXT = ("text", "varchar", "bpchar", "citext", "json", "jsonb", "uuid")
@@ -267,7 +267,7 @@ def _is_never_null(mapping: Mapping, column: str, field: FieldMapping) -> bool:
         or field.value is not None
         or field.default is not None
         or mapping.target.on_insert.get(column) is not None
-        or set(field.attributes) == {"__KEY"}
+        or set(field.attributes) == {KEY}
     )
 
 

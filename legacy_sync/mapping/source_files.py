@@ -29,6 +29,7 @@ GROUP = "legacy_sync.sources"
 _NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _VARIABLE_ONLY = re.compile(r"\$\{[^}:]+(:-)?\}")
 _VARIABLE_NAME = re.compile(r"\$\{([^}:]+)")
+_WITHOUT_STAMP = BUILT_IN.keys() - {FOUR_D}
 _HURRIED: dict[str, Any] = {"timeout_seconds": 5, "connect_timeout_seconds": 5, "attempts": 1}
 
 
@@ -121,6 +122,9 @@ class SourceFiles:
             otherwise = f"choose one of {name_all(tables)}, or describe it in {self.specs[name].place}"
             what = f'the source "{name}" has no table "{table}"'
             document.report(("source", "table"), what, did_you_mean(table, tables, otherwise))
+        if mapping.strategy == "global_stamp" and name in self.specs and self.specs[name].kind in _WITHOUT_STAMP:
+            what = f'the source "{name}" is of the kind "{self.specs[name].kind}", which has no counter of its changes'
+            document.report(("change_detection", "strategy"), what, 'choose "timestamp" or "fingerprint"')
 
     def _overlaid(self) -> Mapping[str, Any]:
         return self._overlay.data.get("sources") or {} if self._overlay else {}

@@ -41,6 +41,13 @@ def _check_feeds(mappings: Dict[str, Mapping]) -> Iterator[Contradiction]:
             word = "partitions" if other.source.feed == mapping.source.feed else "source"
             next_step = f"make {word} the same in both files: the rows are fetched once for both"
             yield Contradiction(entity, Finding((word,), what, next_step))
+        elif other.strategy != mapping.strategy:
+            what = (
+                f'{entity} reads "{mapping.source.table}" by the strategy "{mapping.strategy}",'
+                f' {other.entity} by "{other.strategy}"'
+            )
+            next_step = "make change_detection the same in both files: the rows are fetched once for both"
+            yield Contradiction(entity, Finding(("change_detection",), what, next_step))
 
 
 def _check_units(mappings: Dict[str, Mapping]) -> Iterator[Contradiction]:

@@ -40,8 +40,10 @@ MAY_IMPORT = {
 }
 TOUCHES_EDGES = (
     "workspace",
+    "beside_rows",
     "fetch",
     "bound",
+    "gone",
     "load",
     "loading",
     "pipeline",

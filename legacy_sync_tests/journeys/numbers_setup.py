@@ -8,6 +8,7 @@ from journey_setup import Journey, empty_store, key_of
 
 from legacy_sync.demo.four_d_server import AttributeDef, FourDServer, Store, TableDef
 from legacy_sync.sync.report import RunReport
+from legacy_sync.sync.windows import KEYS, WHOLE
 
 HEADS = "products_productcategory"
 LINES = "products_unifiedproduct"
@@ -92,13 +93,13 @@ class Documents(Journey):
         return [r["code"] for r in self.query(f"select code from {HEADS} order by length(code), code")]
 
     def marks(self, entity: str = HEADS) -> dict[str, str | None]:
-        """Watermarks by partition."""
+        """Watermarks by partition, without the times at which all rows or keys were read."""
         rows = self.query(
             "select partition, value from legacy_sync.watermark join legacy_sync.entity e on e.id = entity_id"
             " where e.name = %s order by partition",
             entity,
         )
-        return {r["partition"]: r["value"] for r in rows}
+        return {r["partition"]: r["value"] for r in rows if r["partition"] not in (KEYS, WHOLE)}
 
     def written(self) -> dict[str, list[tuple[Any, ...]]]:
         """Where every row of the ERP and of its bindings lies; any write changes this."""

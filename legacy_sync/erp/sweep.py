@@ -26,24 +26,13 @@ def find_unlisted(connection: psycopg.Connection, entity_id: int, keys: Iterable
     return _fill(connection, entity_id, "not exists (select from ls_seen x where x._key = {key})", at)
 
 
-def find_deleted(
-    connection: psycopg.Connection,
-    entity_id: int,
-    deleted: Iterable[tuple[str, int]],
-    alive: Iterable[tuple[str, int]],
-    at: int,
-) -> tuple[int, int]:
-    """What was deleted and not saved again afterwards; both lists are of keys and places of the source's counter.
+def find_deleted(connection: psycopg.Connection, entity_id: int, keys: Iterable[str], at: int) -> tuple[int, int]:
+    """What was known to be deleted `at` (microseconds since 1970); rows that were read later are left alone.
 
     Returns how many bindings that are, of how many.
     """
-    _copy(connection, "ls_deleted", "_key text, stamp bigint", deleted)
-    _copy(connection, "ls_alive", "_key text, stamp bigint", alive)
-    gone = (
-        "exists (select from ls_deleted x where x._key = {key}"
-        " and not exists (select from ls_alive a where a._key = {key} and a.stamp > x.stamp))"
-    )
-    return _fill(connection, entity_id, gone, at)
+    _copy(connection, "ls_deleted", "_key text", ((key,) for key in keys))
+    return _fill(connection, entity_id, "exists (select from ls_deleted x where x._key = {key})", at)
 
 
 def find_unmeant(connection: psycopg.Connection, entity_id: int, keys: Iterable[tuple[str, int]]) -> tuple[int, int]:

@@ -25,12 +25,10 @@ from legacy_sync.mapping.model import (
     TimestampCast,
     WindowPartitions,
 )
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.mapping.suggest import did_you_mean, name_all
 from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES
-from legacy_sync.sources.base import KEY
-
-SERVER_CURSOR = "__TIMESTAMP"
-"""The one 4D attribute that orders changes with a time of day."""
+from legacy_sync.sources.base import ENVELOPE, KEY
 
 _ONE_ROW = pa.nulls(1, pa.string())  # without a row Arrow does not look at the pattern; a text would import pandas
 
@@ -140,6 +138,11 @@ def _inner_parts(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, Part]
 
 def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
     cursor = mapping.source.cursor
+    if cursor in ENVELOPE and mapping.source.server == FOUR_D:
+        what = f'4D cannot select by "{cursor}", which is no attribute of the table'
+        yield Finding(
+            ("source", "cursor"), what, 'write "cursor: modified_date", or "strategy: global_stamp" without it'
+        )
     if isinstance(mapping.partitions, WindowPartitions) and cursor is None:
         what = "windows need a cursor, and the source has none"
         yield Finding(("partitions",), what, 'add "cursor: modified_date" to "source", or use "type: none"')
@@ -154,7 +157,7 @@ def _check_change_detection(mapping: Mapping) -> Iterator[Finding]:
         what = 'the strategy "timestamp" needs a cursor, and the source has none'
         next_step = 'add "cursor: modified_date" to "source", or use "strategy: fingerprint"'
         yield Finding(("change_detection", "strategy"), what, next_step)
-    elif cursor != SERVER_CURSOR and mapping.lookback < timedelta(days=1):
+    elif mapping.lookback < timedelta(days=1):
         what = f'"{cursor}" has no time of day, so a lookback below 1d would miss changes'
         yield Finding(("change_detection", "lookback"), what, "write lookback: 1d or more")
 

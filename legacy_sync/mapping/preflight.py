@@ -27,11 +27,9 @@ from legacy_sync.mapping.model import (
     TimestampCast,
 )
 from legacy_sync.mapping.suggest import did_you_mean, name_all
-from legacy_sync.sources.base import KEY, STAMP, TableInfo
+from legacy_sync.sources.base import ENVELOPE, KEY, STAMP, TableInfo
 
 FindTable = Callable[[str], ErpTable | None]
-ENVELOPE = (KEY, "__STAMP", "__TIMESTAMP", STAMP)
-"""Attributes every 4D record has, though the catalog does not list them."""
 
 _TEXT = ("text", "varchar", "bpchar", "citext", "json", "jsonb", "uuid")
 _INTEGER = ("int2", "int4", "int8")
@@ -118,7 +116,7 @@ def _check_legacy(mapping: Mapping, catalog: dict[str, TableInfo]) -> Iterator[P
     for path, spellings in _attributes_read(mapping):
         if mapping.source.explode and (path[0] in ("fields", "rules") or path == ("source", "key")):
             continue  # the catalog does not know the records inside a list
-        if not any(name in table.names or name in ENVELOPE for name in spellings):
+        if not any(name in table.names or name in (*ENVELOPE, STAMP) for name in spellings):
             yield _missing_attribute(mapping, table, path, spellings)
 
 
@@ -172,7 +170,7 @@ def _read_by_reference(reference: Reference, path: ValuePath) -> Iterator[tuple[
 
 def _missing_attribute(mapping: Mapping, table: TableInfo, path: ValuePath, spellings: tuple[str, ...]) -> Problem:
     quoted = " or ".join(f'"{name}"' for name in spellings)
-    known = [*table.names, *ENVELOPE]
+    known = [*table.names, *ENVELOPE, STAMP]
     otherwise = f"remove the field or map its new name, then run `legacy-sync check {mapping.entity}`"
     what = f'legacy table "{table.name}" has no column {quoted}'
     return _legacy_problem(mapping, path, what, did_you_mean(spellings[0], known, otherwise))

@@ -12,7 +12,7 @@ A table that has a key gives it as the attribute `KEY`, too: as text, several pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Protocol, runtime_checkable
@@ -26,6 +26,8 @@ from legacy_sync.settings import Settings
 ABSENT = "__absent"
 BROKEN = "__broken"
 KEY = "__KEY"
+ENVELOPE = (KEY, "__STAMP", "__TIMESTAMP")
+"""What every 4D record has, though the catalog does not list it."""
 KEY_SEPARATOR = "|"
 JSON_TEXT: dict[bytes, bytes] = {b"legacy_sync.json": b"1"}
 
@@ -179,7 +181,13 @@ class CountsChanges(Protocol):
         """One small request: how many rows of the table were saved at or after a place of the counter."""
 
     def fetch_tombstones(self, stamp: int) -> Iterator[tuple[str, tuple[Tombstone, ...]]]:
-        """Table by table what was deleted at or after a place of the counter, in batches."""
+        """Table by table what was deleted at or after a place of the counter, in batches.
+
+        That is a hint: a key may be in use again, and a counter that went back makes old places look new.
+        """
+
+    def find_living(self, table: str, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that the table has now."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -31,29 +30,23 @@ def read_stamp(workspace: Workspace, mapping: Mapping) -> int:
     return source.read_stamp(mapping.source.table)
 
 
-def land_tombstones(workspace: Workspace, mapping: Mapping, since: int, stamp: int, summary: FetchSummary) -> None:
-    """Lands what was deleted from the table at or after the place `since` of the counter, if anything was."""
+def land_tombstones(workspace: Workspace, mapping: Mapping, since: int, summary: FetchSummary) -> None:
+    """Lands which records were deleted at or after the place `since` of the counter and are not there now, if any."""
     source, table = workspace.source(mapping.source.server), mapping.source.table
     assert isinstance(source, CountsChanges)  # its stamp was just read
-    rows = 0
     with workspace.landing_of(mapping).open_fetch(table, DELETED) as writer:
         try:
-            for batch in _tombstones(source, table, since):
-                writer.write(batch)
-                rows += batch.num_rows
+            told = [t for name, part in source.fetch_tombstones(since) if name == table for t in part]
         except SourceRefused as error:  # tracking may be on without the table of deleted records
             logger.warning("%s: deletes go unnoticed: %s", table, error)
             summary.notes += (f"deletes go unnoticed: {error.what}",)
             return
-        if rows:
-            writer.commit(mode=INCREMENTAL, server_time=_time_of(summary), rows=rows, complete=False, stamp=stamp)
-
-
-def _tombstones(source: CountsChanges, table: str, since: int) -> Iterator[pa.RecordBatch]:
-    for name, tombstones in source.fetch_tombstones(since):
-        if name == table:
-            keys, stamps = [t.key for t in tombstones], [t.stamp for t in tombstones]
-            yield pa.RecordBatch.from_arrays([pa.array(keys, pa.string()), pa.array(stamps, pa.int64())], [KEY, STAMP])
+        tombstones = {t.key: t.stamp for t in told}
+        gone = sorted(tombstones.keys() - source.find_living(table, list(tombstones))) if tombstones else []
+        if gone:
+            stamps = pa.array([tombstones[key] for key in gone], pa.int64())
+            writer.write(pa.RecordBatch.from_arrays([pa.array(gone, pa.string()), stamps], [KEY, STAMP]))
+            writer.commit(mode=INCREMENTAL, server_time=_time_of(summary), rows=len(gone), complete=False)
 
 
 def land_keys(workspace: Workspace, mapping: Mapping, summary: FetchSummary) -> int:

@@ -197,7 +197,7 @@ def take_mark(workspace: Workspace, work: FetchWork, summary: FetchSummary) -> i
 def leave_mark(workspace: Workspace, work: FetchWork, summary: FetchSummary, stamp: int) -> None:
     """Behind the rows: what was deleted, and up to where these are all changes."""
     if work.stamp_from is not None and work.takes_deletes:
-        land_tombstones(workspace, work.mapping, work.stamp_from, stamp, summary)
+        land_tombstones(workspace, work.mapping, work.stamp_from, summary)
     land_stamp(workspace, work.mapping, stamp, summary)
 
 
@@ -358,15 +358,15 @@ class Stream:
         return pc.fill_null(pa.array(numbers, pa.int32()).take(encoded.indices), 0)
 
     def _places_by_key(self, batch: pa.RecordBatch) -> pa.Array:
-        """The same for key ranges; null for a range that is not in the plan."""
-        key = batch.column(KEY)
+        """The same for key ranges; null for a range that is not in the plan, whose rows are fetched with all of it."""
+        key = pc.utf8_upper(batch.column(KEY))  # 4D compares without regard to case
         places = pa.nulls(batch.num_rows, pa.int32())
         for number, window in enumerate(self.plan.windows):
             inside = pc.greater_equal(key, window.key_from or "")
             if window.key_to is not None:
                 inside = pc.and_(inside, pc.less(key, window.key_to))
             places = pc.if_else(inside, pa.scalar(number, pa.int32()), places)
-        return places
+        return places if self.plan.across else pc.fill_null(places, len(self.plan.windows) - 1)
 
     def _places_by_number(self, batch: pa.RecordBatch, partitions: NumberRangePartitions) -> pa.Array:
         """The same for slices; null for a slice that is not in the plan, whose rows are fetched with all of it."""
@@ -429,8 +429,8 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
         cursor=mapping.source.cursor,
         cursor_from=plan.cursor_from,
         cursor_to=plan.cursor_to,
-        key_from=window.key_from,
-        key_to=window.key_to,
+        key_from=None if plan.across else window.key_from,
+        key_to=None if plan.across else plan.windows[-1].key_to,
         number_attribute=partitions.attribute if isinstance(partitions, NumberRangePartitions) else None,
         number_from=plan.number_from,
         number_to=plan.number_to,

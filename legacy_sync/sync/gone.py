@@ -6,18 +6,16 @@ any more. A fetch of the whole table makes everything older worthless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-
-import pyarrow as pa
 
 from legacy_sync.erp import sweep
 from legacy_sync.ledger import runs
-from legacy_sync.sources.base import KEY, STAMP
+from legacy_sync.sources.base import KEY
 from legacy_sync.sources.landing import FULL, LandedFetch
 from legacy_sync.sync.guards import too_many_missing
 from legacy_sync.sync.load import Loader, fetched_at
-from legacy_sync.sync.windows import BESIDE_ROWS, DELETED, KEYS, WHOLE
+from legacy_sync.sync.windows import DELETED, KEYS, WHOLE
 
 GONE = "records that are gone from the legacy table"
 
@@ -32,13 +30,13 @@ def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
     with loader.connection.transaction():
         if loader.mapping.deletes.policy != "ignore":
             found += _settle_unmeant(loader)
-            found += _settle_whole(loader, whole) if whole else _settle_landed(loader)
+            found += _settle_whole(loader, whole) if whole else 0
+            found += _settle_landed(loader, whole)
             if loader.mapping.deletes.policy == "delete":
                 _delete(loader)
         if whole:
-            at = max(fetched_at(f.fetch_id) for f in whole if f.mode == FULL)
-            runs.set_mark(loader.connection, loader.entity_id, WHOLE, _as_time(at), loader.run_id)
-            runs.set_mark(loader.connection, loader.entity_id, KEYS, _as_time(at), loader.run_id)
+            for mark in (WHOLE, KEYS):
+                runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
     if found:
         loader.report.warnings[GONE] = found
     return found
@@ -58,14 +56,15 @@ def _settle_unmeant(loader: Loader) -> int:
     return _apply(loader, found, max(loader.unmeant.values()), how="")
 
 
-def _settle_landed(loader: Loader) -> int:
+def _settle_landed(loader: Loader, whole: Sequence[LandedFetch]) -> int:
     """Lists of keys and tombstones that were not taken in yet, and are not older than the last whole fetch."""
     marks = runs.read_watermarks(loader.connection, loader.entity_id)
-    since = marks[WHOLE].value if WHOLE in marks else None
+    read = _as_time(_read_at(whole)) if whole else ""
+    since = max(read, (marks[WHOLE].value if WHOLE in marks else None) or "")
     found = 0
     for partition in (KEYS, DELETED):
         new = _not_taken_in(loader, partition)
-        for fetch in [f for f in new if _as_time(fetched_at(f.fetch_id)) > (since or "")]:
+        for fetch in [f for f in new if _as_time(fetched_at(f.fetch_id)) > since]:
             at = fetched_at(fetch.fetch_id)
             missing = _unlisted(loader, fetch, at) if partition == KEYS else _deleted(loader, fetch, at)
             found += _apply(loader, missing, at, how="")
@@ -89,17 +88,8 @@ def _unlisted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
 
 
 def _deleted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
-    """A record that was deleted lives if a copy read in the same run or later was saved after that."""
-    landing, table = loader.landing, loader.mapping.source.table
-    rows = [p for p in landing.partitions(table) if p not in BESIDE_ROWS]
-    later = [f for p in rows for f in landing.fetches(table, p) if f.rows and (f.stamp or 0) >= (fetch.stamp or 0)]
-    alive = (pair for f in later for batch in landing.read(f, [KEY, STAMP]) for pair in _stamped(batch))
-    deleted = (pair for batch in landing.read(fetch) for pair in _stamped(batch))
-    return sweep.find_deleted(loader.connection, loader.entity_id, deleted, alive, at)
-
-
-def _stamped(batch: pa.RecordBatch) -> Iterator[tuple[str, int]]:
-    return zip(batch.column(KEY).to_pylist(), batch.column(STAMP).to_pylist(), strict=True)
+    keys = (key for batch in loader.landing.read(fetch, [KEY]) for key in batch.column(KEY).to_pylist())
+    return sweep.find_deleted(loader.connection, loader.entity_id, keys, at)
 
 
 def _apply(loader: Loader, found: tuple[int, int], at: int, *, how: str = "--full ") -> int:
@@ -128,6 +118,11 @@ def _delete(loader: Loader) -> None:
         loader.report.warnings["gone from the legacy table, kept because people edited the row in the ERP"] = edited
     if referred:
         loader.report.warnings["gone from the legacy table, kept while other ERP rows refer to them"] = referred
+
+
+def _read_at(whole: Sequence[LandedFetch]) -> int:
+    """When all rows were read, in microseconds since 1970; changes were added to them later."""
+    return max(fetched_at(f.fetch_id) for f in whole if f.mode == FULL)
 
 
 def _as_time(microseconds: int) -> str:

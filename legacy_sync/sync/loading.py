@@ -282,7 +282,7 @@ def _whole_table(mapping: Mapping, slices: list[Slice]) -> list[LandedFetch]:
     firsts = [f for f in firsts if f.mode == "full" and f.complete]
     if {f.partition for f in firsts} != windows or len({f.server_time for f in firsts}) != 1:
         return []
-    return [f for s in slices for f in s.fetches]
+    return [f for s in slices if s.partition in windows for f in s.fetches]
 
 
 class _Noted:

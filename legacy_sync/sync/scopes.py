@@ -44,6 +44,11 @@ class FetchPlan:
         return self.windows[-1].cursor_to
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all its windows are fetched whole."""
+        return len(self.full) == len(self.windows)
+
+    @property
     def number_from(self) -> int | None:
         """The first number of the first slice."""
         return self.windows[0].number_from
@@ -186,4 +191,6 @@ def _merge(plans: list[FetchPlan]) -> list[FetchPlan]:
 
 def _follows(last: FetchPlan, plan: FetchPlan) -> bool:
     by_cursor = last.cursor_to is not None and last.cursor_to == plan.cursor_from
-    return by_cursor or (last.number_to is not None and last.number_to == plan.number_from)
+    key_to = last.windows[-1].key_to
+    by_key = key_to is not None and key_to == plan.windows[0].key_from and last.is_whole and plan.is_whole
+    return by_cursor or by_key or (last.number_to is not None and last.number_to == plan.number_from)

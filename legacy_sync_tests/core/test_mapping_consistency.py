@@ -7,7 +7,45 @@ NO_CURSOR = START.replace(", cursor: modified_date", "")
 EXISTING = START.replace("{table: A}", "{table: A, natural_key: sku, rows: existing}")
 REFERENCE = "  p_id: {reference: {to: P, match: [{column: k, from: K}]}}\n"
 
+COUNTED = START + "change_detection: {strategy: global_stamp}\n"
+
 CASES = {
+    "cursor that 4D cannot select by": (
+        START.replace("modified_date", "__TIMESTAMP"),
+        '4D cannot select by "__TIMESTAMP", which is no attribute of the table',
+        "1, source.cursor",
+        'write "cursor: modified_date", or "strategy: global_stamp" without it',
+    ),
+    "deletes that 4D cannot tell by the key": (
+        COUNTED.replace("table: T,", "table: T, key: Nummer,") + "deletes: {policy: report}\n",
+        "4D tells deleted records by __KEY, and the key of this mapping is another: deletes go unnoticed",
+        "6, deletes.policy",
+        'add "full_every: 1d" to "change_detection", or write "policy: ignore" in "deletes"',
+    ),
+    "sweep for nothing": (
+        START + "deletes: {sweep: 1d}\n",
+        'a sweep has no effect while the policy is "ignore"',
+        "5, deletes.sweep",
+        'write what to do with missing rows, such as "policy: report", or remove "sweep"',
+    ),
+    "sweep of another key": (
+        START.replace("table: T,", "table: T, key: Nummer,") + "deletes: {policy: report, sweep: 1d}\n",
+        "a sweep compares __KEY, and the key of this mapping is another",
+        "5, deletes.sweep",
+        'remove "sweep" and add "full_every: 1d" to "change_detection"',
+    ),
+    "sweep although all rows are read": (
+        NO_CURSOR + "deletes: {policy: report, sweep: 1d}\n",
+        'a sweep has no effect with the strategy "fingerprint", which reads all rows every time',
+        "5, deletes.sweep",
+        'remove "sweep"',
+    ),
+    "soft delete that changes the natural key": (
+        START.replace("{table: A}", "{table: A, natural_key: sku}") + "deletes: {policy: set, set: {sku: x}}\n",
+        '"sku" is part of the natural key, by which the row would not be found again',
+        "5, deletes.set.sku",
+        "choose another column of the soft delete",
+    ),
     "mapped and owned by the ERP": (
         "source: {table: T}\ntarget:\n  table: A\n  owned_by_erp: [x, sku]\nfields:\n  sku: {from: Nummer}\n",
         'column "sku" is mapped, but also belongs to the ERP',
@@ -346,11 +384,6 @@ def test_contradiction(problems_of, case):
     assert [p.where for p in problems] == [f"mappings/a.yaml:{where}"]
     assert problems[0].what.startswith(what)
     assert problems[0].next_step.startswith(next_step)
-
-
-def test_server_timestamp_may_look_back_less_than_a_day(problems_of):
-    text = START.replace("modified_date", "__TIMESTAMP") + "change_detection: {strategy: timestamp, lookback: 10m}\n"
-    assert problems_of({"a.yaml": text}) == []
 
 
 def test_on_insert_of_a_mapped_column_is_allowed(problems_of):

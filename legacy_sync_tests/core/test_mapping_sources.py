@@ -249,3 +249,11 @@ def test_a_mistake_is_told_with_file_line_and_next_step(problems_of, case):
 def test_a_source_with_mistakes_makes_no_noise_in_its_mappings(problems_of):
     problems = problems_of(files(BOOKS.replace("type: rest", "type: rets")))
     assert len(problems) == 1
+
+
+def test_a_counter_of_changes_only_where_there_is_one(problems_of):
+    mapping = MAPPING + "change_detection: {strategy: global_stamp}\n"
+    (problem,) = problems_of(files(mapping=mapping))
+    assert problem.what == 'the source "books" is of the kind "rest", which has no counter of its changes'
+    assert problem.where == "mappings/a.yaml:4, change_detection.strategy"
+    assert problem.next_step == 'choose "timestamp" or "fingerprint"'

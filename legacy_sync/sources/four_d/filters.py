@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from legacy_sync.errors import SourceRefused, SourceUntrustworthy
-from legacy_sync.sources.base import STAMP, Scope
+from legacy_sync.sources.base import ENVELOPE, STAMP, Scope
 from legacy_sync.sources.four_d.catalog import NUMERIC_TYPES
 from legacy_sync.sources.four_d.wire import decode_date
 
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _FIRST_DAY = "1000-01-01"  # later than the blank date, earlier than any other
 _IDENTIFIER = re.compile(r"\w+")
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
-_ENVELOPE_FIELDS = frozenset({"__KEY", "__STAMP", "__TIMESTAMP"})
 
 
 @dataclass(frozen=True)
@@ -52,8 +51,9 @@ class Selection:
     """Which rows one request asks for: a window on the cursor, a range of a number and one of the paging key.
 
     `after` is exclusive (the last key already read); `key_from` and `number_from` are inside, `key_to` and
-    `number_to` outside; `stamp_from` is a place of 4D's counter of changes, inside. `with_blank_cursor` adds
-    the rows without a cursor, null or blank; rows without a number belong to the range that is open below.
+    `number_to` outside; `stamp_from` is a place of 4D's counter of changes, inside; `one_of` are some keys.
+    `with_blank_cursor` adds the rows without a cursor, null or blank; rows without a number belong to the range
+    that is open below.
     """
 
     cursor: str | None = None
@@ -68,12 +68,13 @@ class Selection:
     number_from: int | None = None
     number_to: int | None = None
     stamp_from: int | None = None
+    one_of: tuple[KeyValue, ...] = ()
 
     @property
     def is_everything(self) -> bool:
         """Whether no bound restricts it."""
         bounds = (self.key_from, self.key_to, self.after, self.number_from, self.number_to, self.stamp_from)
-        return not (self.cursor_from or self.cursor_to) and bounds.count(None) == len(bounds)
+        return not (self.cursor_from or self.cursor_to or self.one_of) and bounds.count(None) == len(bounds)
 
     def filter(self) -> Filter:
         """The filter that selects these rows; AND and OR have no precedence in 4D, so every part has its brackets."""
@@ -103,6 +104,8 @@ class Selection:
                 parts.append(f"({below} or ({number} = null))" if self.number_from is None else below)
         if self.stamp_from is not None:
             parts.append(compared(STAMP, ">=", self.stamp_from))
+        if self.one_of and self.key:
+            parts.append(_joined([compared(writable_name(self.key), "=", key) for key in self.one_of], "or"))
         for operator, bound in ((">=", self.key_from), ("<", self.key_to), (">", self.after)):
             if bound is not None and self.key:
                 parts.append(compared(writable_name(self.key), operator, bound))
@@ -162,6 +165,8 @@ class Selection:
         keys = [row.get(self.key or "") for row in rows]
         if None in keys:
             raise _untrustworthy(f'a row came without its key attribute "{self.key}"', where)
+        if self.one_of:
+            self._check_known(keys, where)
         if self.after is not None and self.after in keys:
             raise _ignored(self.key, self.after, where)
         bounds = [bound for bound in (self.key_from, self.key_to, self.after) if bound is not None]
@@ -176,6 +181,15 @@ class Selection:
             raise _ignored(self.key, lowest, where)
         if self.key_to is not None and highest >= folded[self.key_to]:
             raise _ignored(self.key, highest, where)
+
+    def _check_known(self, keys: Sequence[Any], where: str) -> None:
+        """4D compares texts without regard to case and accents, and `@` stands for any text."""
+        if any(not str(key).isascii() or "@" in str(key) for key in self.one_of):
+            return
+        known = {str(key).lower() for key in self.one_of}
+        for key in keys:
+            if str(key).lower() not in known:
+                raise _ignored(self.key, key, where)
 
 
 def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
@@ -208,7 +222,7 @@ def selection_of(scope: Scope, key: str | None, key_type: str) -> Selection:
 
 def writable_name(name: str) -> str:
     """The attribute name if it can stand in an expression or a path; raises SourceRefused otherwise."""
-    if _IDENTIFIER.fullmatch(name) and name not in _ENVELOPE_FIELDS:
+    if _IDENTIFIER.fullmatch(name) and name not in ENVELOPE:
         return name
     raise _refused(
         f'"{name}" cannot be asked for: it is no attribute name',
@@ -233,11 +247,11 @@ def in_server_order(keys: Sequence[Any]) -> list[Any] | None:
     return text.lower().split("\n") if plain.isascii() and plain.isalnum() else None  # compares without regard to case
 
 
-def _joined(parts: Sequence[str]) -> str:
-    """All parts with `and`, nested to the left so that two operators never stand side by side."""
+def _joined(parts: Sequence[str], operator: str = "and") -> str:
+    """All parts with `and` or `or`, nested to the left so that two operators never stand side by side."""
     joined = ""
     for part in parts:
-        joined = f"({joined} and {part})" if joined else part
+        joined = f"({joined} {operator} {part})" if joined else part
     return joined
 
 

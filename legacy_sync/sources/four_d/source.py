@@ -10,7 +10,7 @@ import difflib
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime
@@ -36,6 +36,8 @@ _READ_AHEAD = 2
 _DELETED_RECORDS = "__DeletedRecords"
 _DELETED_STAMP = "__Stamp"  # not the same as the __STAMP of each row
 _KEYS_PAGE_SIZE = 10_000
+_KEYS_AT_ONCE = 40  # what an address may be long
+_KEYS_ONE_BY_ONE = 4_000  # for more the list of all is cheaper
 
 
 class FourDSource:
@@ -123,6 +125,22 @@ class FourDSource:
                     tombstone = Tombstone(str(row["__PrimaryKey"]), int(row[_DELETED_STAMP]))
                     found.setdefault(str(row["__TableName"]), []).append(tombstone)
                 yield from ((table, tuple(tombstones)) for table, tombstones in found.items())
+
+    def find_living(self, table: str, keys: Sequence[str]) -> set[str]:
+        """Those of the keys that the table has now: a request for some dozens each, or the list of all."""
+        info = self._table(table)
+        key = paging_key(info)
+        if key is None or len(keys) > _KEYS_ONE_BY_ONE:
+            return {known for batch in self.fetch_keys(table) for known in batch} & set(keys)
+        usable = [k for k in keys if key.type not in NUMERIC_TYPES or k.lstrip("-").isdigit()]
+        values = [int(k) if key.type in NUMERIC_TYPES else k for k in usable]
+        found: set[str] = set()
+        for start in range(0, len(values), _KEYS_AT_ONCE):
+            selection = Selection(key=key.name, one_of=tuple(values[start : start + _KEYS_AT_ONCE]))
+            parameters = {**selection.filter().parameters(), "$top": str(_KEYS_PAGE_SIZE)}
+            page = self._get_of_table(table, parameters, partial(_checked_probe, selection)).value
+            found |= {str(row["__KEY"]) for row in page.rows}
+        return found & set(keys)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -133,6 +133,8 @@ def _show_results(results: Sequence[Result], *, dry_run: bool, as_json: bool) ->
     print_table(title, ("entity", *_COUNTS, "seconds", "outcome"), [_row_of(result) for result in results])
     _show_links([result.report for result in results if result.report])
     for result in results:
+        for remark in result.report.remarks if result.report else ():
+            console().print(f"{result.entity}: {remark}", markup=False, soft_wrap=True)
         if result.waits_for:
             text = f"{result.entity} was skipped, because it builds on {result.waits_for}, which failed"
             console().print(text, markup=False, soft_wrap=True)

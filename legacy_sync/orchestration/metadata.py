@@ -193,6 +193,8 @@ def of_fetch(summary: FetchSummary) -> Metadata:
             "seconds_fetch": summary.seconds,
             "rows_per_second": summary.rows / summary.seconds if summary.seconds else None,
             "mode": summary.mode,
+            "all_rows_because": summary.reason or None,
+            "notes": list(summary.notes) or None,
             "server_time": summary.server_time,
         }
     )

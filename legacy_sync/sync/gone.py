@@ -38,7 +38,7 @@ def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
             for mark in (WHOLE, KEYS):
                 runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
     if found:
-        loader.report.warnings[GONE] = found
+        loader.report.warn_gone(GONE, found)
     return found
 
 
@@ -115,9 +115,9 @@ def _delete(loader: Loader) -> None:
     deleted, edited, referred = sweep.delete_missing_rows(connection, shape, loader.run_id)
     loader.report.counts.deleted += deleted
     if edited:
-        loader.report.warnings["gone from the legacy table, kept because people edited the row in the ERP"] = edited
+        loader.report.warn_gone("gone from the legacy table, kept because people edited the row in the ERP", edited)
     if referred:
-        loader.report.warnings["gone from the legacy table, kept while other ERP rows refer to them"] = referred
+        loader.report.warn_gone("gone from the legacy table, kept while other ERP rows refer to them", referred)
 
 
 def _read_at(whole: Sequence[LandedFetch]) -> int:

@@ -93,6 +93,8 @@ class RunReport:
     """rule name -> rows that broke it"""
     warnings: dict[str, int] = field(default_factory=dict)
     """such as rounded decimals or invalid values replaced: text -> rows"""
+    gone: list[str] = field(default_factory=list)
+    """those of the warnings that are about records which are gone"""
     parked_sample: list[ParkedSample] = field(default_factory=list)
     watermark: str | None = None
     fetch: FetchSummary | None = None
@@ -100,6 +102,18 @@ class RunReport:
     """a person let changes pass that the guards would have stopped"""
     columns_changed: dict[str, int] = field(default_factory=dict)
     """ERP column -> rows in which it was updated"""
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a person should hear of a run besides its numbers: another way than asked for, records that are gone."""
+        said = [f"all rows were read: {self.fetch.reason}"] if self.fetch and self.fetch.reason else []
+        said += self.fetch.notes if self.fetch else ()
+        return said + [f"{text}: {rows:,}" for text, rows in self.warnings.items() if text in self.gone]
+
+    def warn_gone(self, text: str, rows: int) -> None:
+        """A warning about records that are gone."""
+        self.warnings[text] = rows
+        self.gone.append(text)
 
     def to_json(self) -> dict[str, Any]:
         """Plain types only, for `--json` and metadata."""

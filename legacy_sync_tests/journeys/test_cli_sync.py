@@ -47,6 +47,16 @@ def test_run_loads_and_says_that_rows_are_parked(cli: Cli, erp: psycopg.Connecti
     assert [entity["counts"]["updated"] for entity in again.json["entities"]] == [0, 0]
 
 
+def test_run_says_why_it_read_all_rows_and_what_is_gone(cli: Cli, four_d: FourDServer, erp: psycopg.Connection) -> None:
+    cli("run", PARENTS)
+    four_d.store.delete("Artikel_Familie", four_d.store.rows("Artikel_Familie")[0]["UID"])
+    erp.execute("update legacy_sync.watermark set value = '2999-01-01' where value like '____-__-__'")
+    erp.commit()
+    said = cli("run", PARENTS)
+    assert f"{PARENTS}: all rows were read: the clock of the server shows" in " ".join(said.out.split())
+    assert f"{PARENTS}: records that are gone from the legacy table: 1" in said.out
+
+
 def test_an_entity_that_parks_nothing_is_done(cli: Cli, erp: psycopg.Connection) -> None:
     assert cli("run", PARENTS, "--partition", "2025-03-01").code == 0
     runs = erp.execute("select partitions from legacy_sync.run").fetchall()

@@ -113,7 +113,7 @@ where e.{pk} is null and not (q.status is not distinct from 'open' and q.reason 
 _PARKED = (
     _INSERT
     + """
-select case when q.reason = any(%(parents)s) then 'waits_for_parent' else 'parked' end,
+select case when q.reason = any(%(parents)s) and q.value is not null then 'waits_for_parent' else 'parked' end,
   q.legacy_key, null, q.column_name, q.value, q.reason || ': ' || q.message
 from legacy_sync.quarantine q where q.entity_id = %(entity)s and q.status = 'open' and q.reason <> %(deleted)s
 """

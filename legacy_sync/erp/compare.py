@@ -284,13 +284,40 @@ def note_unusable(connection: psycopg.Connection, shape: Shape, parked: Sequence
 # --- results -------------------------------------------------------------------------------------
 
 
-def settle(connection: psycopg.Connection) -> None:
-    """Says of each value that a load would write whether the next run does; rows told by their key are told once."""
+def settle(connection: psycopg.Connection, shape: Shape) -> None:
+    """Says of values that a load would write whether the next run does, and of kept ones whether people wrote them."""
     connection.execute(
         "update ls_difference d set kind = case when k.is_due then 'lag' else 'differs' end"
         " from ls_key k where d.kind = 'take' and k._key = d.legacy_key"
     )
+    values = {"entity": shape.entity_id, "table": shape.table.name, "target": shape.mapping.target.table}
+    if connection.execute("select from ls_difference where kind = 'edited' limit 1").rowcount:
+        connection.execute("analyze ls_difference")
+        connection.execute(_OTHER_WRITERS, values)
     connection.execute("create index on ls_difference (kind, legacy_key)")
+
+
+# What the ERP has is what another entity of the table has agreed on, or what a side effect of a load wrote last.
+_OTHER_WRITERS = """
+update ls_difference d set kind = 'other_writer', why = 'written by ' || w.name
+from (
+  select d.erp_key, d.column_name, d.erp_value, min(n.name) as name
+  from ls_difference d join legacy_sync.binding b on b.erp_key = d.erp_key and b.entity_id <> %(entity)s
+  join legacy_sync.entity n on n.id = b.entity_id and split_part(n.name, '.', 1) = %(target)s
+  join legacy_sync.column_set c on c.id = b.column_set_id and d.column_name = any(c.names)
+  where d.kind = 'edited'
+    and (coalesce(b.erp_base, b.base))[array_position(c.names, d.column_name)] is not distinct from d.erp_value
+  group by 1, 2, 3
+  union all
+  (select distinct on (d.erp_key, d.column_name) d.erp_key, d.column_name, d.erp_value, n.name || ' (' || c.kind || ')'
+  from ls_difference d join legacy_sync.change c on c.erp_key = d.erp_key and d.column_name = any(c.columns)
+    and c.erp_table in (%(table)s, %(target)s) and c.kind in ('backfill', 'derive', 'refresh', 'relink')
+    and c.after[array_position(c.columns, d.column_name)] is not distinct from d.erp_value
+  join legacy_sync.entity n on n.id = c.entity_id
+  where d.kind = 'edited' order by d.erp_key, d.column_name, c.id desc)
+) w
+where d.kind = 'edited' and d.erp_key = w.erp_key and d.column_name = w.column_name
+"""
 
 
 def count_rows(connection: psycopg.Connection) -> dict[str, tuple[int, int]]:

@@ -32,6 +32,7 @@ KINDS = {
     "parked": Kind("waits", "wait in the quarantine"),
     "waits_for_parent": Kind("waits", "wait in the quarantine for a row they refer to"),
     "conflict": Kind("waits", "changed on both sides, for a person to decide"),
+    "other_writer": Kind("fine", "have values that another mapping or a rule of the sync wrote"),
     "edited": Kind("fine", "edited in the ERP, kept by policy"),
     "discarded": Kind("fine", "in the source, and discarded by a person"),
     "gone_settled": Kind("fine", "gone from the source, dealt with as the mapping declares"),

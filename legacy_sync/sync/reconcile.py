@@ -115,6 +115,7 @@ class _Comparison:
             (loader,) = stack.enter_context(
                 loading(self.workspace, [self.mapping], full=True, dry_run=True, within=self.connection)
             )
+            stack.enter_context(self.connection.transaction())  # what fails in it leaves the lock to be given back
             shape = loader.bound.shape(self.connection)
             compare.begin(self.connection, shape)
             fetch = self._fetch(self.mapping.attributes, self.mapping.source.page_size)
@@ -152,7 +153,7 @@ class _Comparison:
         connection = self.connection
         is_complete = fetch.report.complete and self.is_readable
         compare.find_by_key(connection, shape, is_complete=is_complete)
-        compare.settle(connection)
+        compare.settle(connection, shape)
         read, keys, bound, erp_rows = compare.read_numbers(connection, shape)
         result = Reconciliation(self.mapping.entity, values, read, keys, bound, erp_rows)
         for kind, (rows, cells) in compare.count_rows(connection).items():

@@ -239,15 +239,21 @@ def _cells(shape: Shape) -> sql.Composed:
         " select case c.outcome when 'keep' then 'edited' when 'wait' then 'conflict' else 'take' end,"
         "  c._key, c.erp_key, c.column_name, c.staged, c.erp,"
         "  case when k.id is not null then format('conflict %s is open', k.id)"
-        "   when c.is_conflict then format('both sides changed it since \"%s\", the policy is %s', c.base, c.policy)"
-        "   when c.outcome = 'keep' then concat({edit}, format(', both sides last agreed on \"%s\"', c.base))"
-        "   else format('it was \"%s\" when it was loaded last', c.base) end"
+        "   when c.is_conflict then concat('both sides changed it since ', {base}, ', the policy is ', c.policy)"
+        "   when c.outcome = 'keep' then concat({edit}, ', both sides last agreed on ', {base})"
+        "   else concat('it was ', {base}, ' when it was loaded last') end"
         " from ls_cell c join {erp} e on e.{pk}::text = c.erp_key"
         " join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = c._key"
         " left join legacy_sync.run r on r.id = b.changed_run"
         " left join legacy_sync.conflict k on k.entity_id = {entity} and k.legacy_key = c._key"
         "  and k.column_name = c.column_name and k.status = 'open'"
-    ).format(edit=_edit(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
+    ).format(
+        edit=_edit(shape),
+        base=sql.SQL("coalesce('\"' || c.base || '\"', 'null')"),
+        erp=shape.erp,
+        pk=shape.pk,
+        entity=sql.Literal(shape.entity_id),
+    )
 
 
 def _edit(shape: Shape) -> sql.Composed:

@@ -44,15 +44,20 @@ class Due:
             inside = pc.fill_null(pc.greater_equal(days, plan.cursor_from), is_blank_read)
         if plan.cursor_to is not None:
             inside = pc.and_(inside, pc.fill_null(pc.less(days, plan.cursor_to), is_blank_read))
-        if window.key_from is not None or window.key_to is not None:
-            keys = to_text(batch.column(KEY))
-            inside = pc.and_(inside, pc.greater_equal(keys, window.key_from or ""))
-            if window.key_to is not None:
-                inside = pc.and_(inside, pc.less(keys, window.key_to))
-        return inside
+        return (
+            inside if plan.across else pc.and_(inside, _in_key_range(batch, window.key_from, plan.windows[-1].key_to))
+        )
 
     def _days(self, batch: pa.RecordBatch) -> pa.Array:
         index = batch.schema.get_field_index(self._mapping.source.cursor or "")
         if index < 0:
             return pa.nulls(batch.num_rows, pa.date32())
         return cast_dates(Cells(batch.column(index))).values
+
+
+def _in_key_range(batch: pa.RecordBatch, first: str | None, end: str | None) -> pa.Array:
+    if first is None and end is None:
+        return pa.repeat(pa.scalar(True), batch.num_rows)
+    keys = to_text(batch.column(KEY))
+    inside = pc.greater_equal(keys, first or "")
+    return inside if end is None else pc.and_(inside, pc.less(keys, end))

@@ -56,8 +56,10 @@ def test_records_saved_since_the_place_of_the_counter_are_read():
     assert due(marks, {"modified_date": DAYS[:1]}, **words) == [True]
 
 
-def test_a_slice_of_keys_that_was_never_loaded_is_read():
+def test_slices_of_keys_that_were_never_loaded_are_read():
     words = {"partitions": {"type": "key_range", "buckets": 4}}
-    marks = {"k00": "2025-03-19", "k01": "2025-03-19", "k02": "2025-03-19"}
+    marks: dict[str, str | None] = {"k00": "2025-03-19", "k01": "2025-03-19", "k02": "2025-03-19"}
     batch = {KEY: ["00AA", "40AA", "BFFF", "C0AA"], "modified_date": ["1!1!2025", "19!3!2025", "1!1!2025", "1!1!2025"]}
     assert due(marks, batch, **words) == [False, True, False, True]
+    del marks["k02"]
+    assert due(marks, batch, **words) == [False, True, True, True]

@@ -1,18 +1,13 @@
-"""Where do we stand? Reads the ledger (`status`) and compares both sides (`reconcile`)."""
+"""Where do we stand? Reads the ledger (`status`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from legacy_sync.cli.shell import (
-    ABORTED,
-    PARKED,
     EntitiesArgument,
     JsonOption,
     console,
@@ -26,10 +21,6 @@ from legacy_sync.sync.report import link_rates
 
 if TYPE_CHECKING:
     from legacy_sync.mapping.model import Mapping
-    from legacy_sync.sync.reconcile import Reconciliation
-
-_SHOWN_KEYS = 5
-_JSON_KEYS = 1000
 
 
 def status(entities: EntitiesArgument = None, as_json: JsonOption = False) -> None:
@@ -146,57 +137,3 @@ def _next_steps(rows: list[dict[str, Any]]) -> list[str]:
     if all(row["outcome"] == "never run" for row in rows):
         lines.append("`legacy-sync plan` shows what a first run would do")
     return lines
-
-
-def reconcile(entities: EntitiesArgument = None, as_json: JsonOption = False) -> None:
-    """Compare counts and keys of both sides, without fetching whole rows.
-
-    Entities whose keys cannot be listed alone are left out, unless they are named. Exit code 0 if both sides
-    agree, 3 if only parked rows are missing, 1 if something else is.
-    """
-    with opened_workspace() as (workspace, project):
-        from legacy_sync.sync.reconcile import is_comparable
-        from legacy_sync.sync.reconcile import reconcile as compare
-
-        mappings = project.ordered(entities or None)
-        left_out = [m.entity for m in mappings if not entities and not is_comparable(m)]
-        with workspace.erp() as connection:
-            found = {
-                m.entity: compare(connection, workspace.source(m.source.server), m, shown=_JSON_KEYS)
-                for m in mappings
-                if m.entity not in left_out
-            }
-    if as_json:
-        rows = [{"entity": name, "agrees": r.agrees, **asdict(r)} for name, r in found.items()]
-        print_json({"entities": rows, "left_out": left_out})
-    else:
-        _show_reconciliations(found)
-        if left_out:
-            text = f"not compared, since a list of keys is not enough: {', '.join(left_out)}"
-            console().print(text, markup=False, soft_wrap=True)
-    if not all(result.agrees for result in found.values()):
-        raise typer.Exit(ABORTED)
-    if any(result.parked for result in found.values()):
-        raise typer.Exit(PARKED)
-
-
-def _show_reconciliations(found: Dict[str, Reconciliation]) -> None:
-    columns = ("entity", "in 4D", "bound", "parked", "not loaded", "gone in 4D", "gone in the ERP", "result")
-    rows = [
-        (name, r.legacy, r.bound, r.parked, r.not_loaded, r.gone, r.erp_gone, "agrees" if r.agrees else "differs")
-        for name, r in found.items()
-    ]
-    print_table("", columns, rows)
-    for name, r in found.items():
-        _show_keys(f"{name}, in 4D and not loaded", r.not_loaded, r.not_loaded_keys)
-        _show_keys(f"{name}, loaded and no longer in 4D", r.gone, r.gone_keys)
-        _show_keys(f"{name}, loaded and deleted in the ERP", r.erp_gone, r.erp_gone_keys)
-    missing = [name for name, r in found.items() if r.not_loaded]
-    if missing:
-        print_next([f"`legacy-sync run {' '.join(missing)}` brings what is missing, with --full it reads everything"])
-
-
-def _show_keys(title: str, count: int, keys: Sequence[str]) -> None:
-    if count:
-        more = f" and {count - _SHOWN_KEYS:,} more" if count > _SHOWN_KEYS else ""
-        console().print(f"{title}: {', '.join(keys[:_SHOWN_KEYS])}{more}", markup=False, soft_wrap=True)

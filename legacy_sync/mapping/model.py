@@ -537,6 +537,13 @@ class Source(Word):
         """What two mappings must have in common to share the fetched rows."""
         return (self.server, self.table, self.cursor)
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every legacy attribute that says which records are meant, what names them and when they changed."""
+        listed = (self.explode.attribute,) if self.explode else ()
+        cursor = (self.cursor,) if self.cursor else ()
+        return tuple(dict.fromkeys([*self.key, *self.other_keys, *self.where, *listed, *cursor]))
+
 
 class Target(Word):
     """The ERP table, and which of its columns are not ours."""
@@ -752,6 +759,15 @@ class Mapping(Word):
     def columns(self) -> tuple[str, ...]:
         """The mapped ERP columns, in file order."""
         return tuple(self.fields)
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Every legacy attribute the mapping may read."""
+        own = [name for field in self.fields.values() for name in field.attributes]
+        own += [rule.equals for rule in self.rules if rule.equals]
+        own += [self.unit.key] if self.unit else []
+        own += [self.partitions.attribute] if isinstance(self.partitions, NumberRangePartitions) else []
+        return tuple(dict.fromkeys([*self.source.attributes, *own, self.conflicts.legacy_modified]))
 
     @property
     def strategy(self) -> Strategy:

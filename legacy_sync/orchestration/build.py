@@ -14,7 +14,6 @@ from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.orchestration.schedules import build_schedules
 from legacy_sync.orchestration.sensors import build_sensor
 from legacy_sync.settings import Settings
-from legacy_sync.sync.reconcile import is_comparable
 
 DEFAULT_RETRIES = Retries()
 
@@ -25,7 +24,7 @@ def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) ->
     mappings = layout.project.ordered()
     definitions = dg.Definitions(
         assets=build_assets(layout, settings, retries),
-        asset_checks=[build_reconciliation(layout.project, m, retries) for m in mappings if is_comparable(m)],
+        asset_checks=[build_reconciliation(layout.project, m, retries) for m in mappings],
         jobs=[*build_jobs(layout), build_everything(layout, lambda name: definitions.resolve_job_def(name))],
         schedules=build_schedules(layout),
         sensors=[build_sensor(layout)],

@@ -1,7 +1,7 @@
 """Which checks does an ERP asset have, and what do they say after a run?
 
 Checks inside the run cost no step of their own and never stop what comes after: a row that is parked is
-waiting, not lost. Only `reconciliation` is a step, since it reads the keys of both sides.
+waiting, not lost. Only `reconciliation` is a step, since it reads both sides.
 """
 
 import re
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from legacy_sync.errors import RetryLater
 from legacy_sync.ledger import conflicts, quarantine, runs
@@ -20,8 +21,9 @@ from legacy_sync.orchestration.layout import erp_key, pool_of
 from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
+from legacy_sync.sync.differences import KINDS
 from legacy_sync.sync.pipeline import Workspace
-from legacy_sync.sync.reconcile import Reconciliation, reconcile
+from legacy_sync.sync.reconcile import Compared, compared
 from legacy_sync.sync.report import RunReport, link_rates
 
 WARN = dg.AssetCheckSeverity.WARN
@@ -155,50 +157,61 @@ def _links(report: RunReport) -> dg.AssetCheckResult:
 # --- both sides compared -------------------------------------------------------------------------
 
 
+class Comparison(dg.Config):
+    """How thoroughly both sides are compared."""
+
+    values: bool = Field(default=False, description="compare all mapped values, too: fetches every row")
+
+
 def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -> dg.AssetChecksDefinition:
-    """The check that compares keys on both sides; a step of its own, left out of scheduled runs."""
+    """The check that compares both sides; a step of its own, left out of scheduled runs."""
 
     @dg.asset_check(
         asset=erp_key(mapping.entity),
         name=RECONCILIATION,
         pool=pool_of(mapping.source),
-        description=f"every row of {mapping.source.table} is in {mapping.target.table} or waits, and none is too many",
+        description=f"every record of {mapping.source.table} is in {mapping.target.table} or waits, and none is too"
+        " many; with `values: true` in its config, all mapped values are the same",
     )
     def reconciliation(
-        context: dg.AssetCheckExecutionContext, legacy_api: LegacyApi, erp_database: ErpDatabase
+        context: dg.AssetCheckExecutionContext, config: Comparison, legacy_api: LegacyApi, erp_database: ErpDatabase
     ) -> dg.AssetCheckResult:
         with logged_to_dagster(context), told_to_dagster(context, retries):
             try:
-                with opened(project, legacy_api, erp_database) as workspace, workspace.erp() as connection:
-                    source = workspace.source(mapping.source.server)
-                    return _reconciled(reconcile(connection, source, mapping, shown=SHOWN))
+                with (
+                    opened(project, legacy_api, erp_database) as workspace,
+                    compared(workspace, mapping, values=config.values) as found,
+                ):
+                    return _reconciled(found)
             except RetryLater as error:  # what was loaded is safe: a comparison that has to wait fails no run
                 return dg.AssetCheckResult(passed=False, severity=WARN, description=f"not compared: {error}")
 
     return reconciliation
 
 
-def _reconciled(found: Reconciliation) -> dg.AssetCheckResult:
-    differences = {
-        "not loaded": found.not_loaded_keys,
-        "not in the legacy table": found.gone_keys,
-        "ERP row gone": found.erp_gone_keys,
-    }
-    rows = [(what, key) for what, keys in differences.items() for key in keys]
+def _reconciled(found: Compared) -> dg.AssetCheckResult:
+    result = found.result
+    names = ("difference", "key", "ERP row", "column", "legacy", "erp", "why")
+    listed = [kind for kind, word in KINDS.items() if word.weight != "fine"]
+    rows = [
+        (d.kind, d.legacy_key, d.erp_key, d.column, d.legacy_value, d.erp_value, d.why)
+        for d in found.differences(listed, SHOWN)
+    ]
     return dg.AssetCheckResult(
-        passed=found.agrees,
-        severity=ERROR if found.not_loaded or found.erp_gone else WARN,
-        description=None if found.agrees else found.in_words(),
+        passed=result.state == "agrees",
+        severity=ERROR if result.state == "differs" else WARN,
+        description=None if result.state == "agrees" else result.in_words(),
         metadata=to_metadata(
             {
-                "rows_legacy": found.legacy,
-                "rows_bound": found.bound,
-                "rows_waiting": found.parked,
-                "rows_not_loaded": found.not_loaded,
-                "rows_gone": found.gone,
-                "rows_erp_gone": found.erp_gone,
-                "seconds": found.seconds,
-                "differences": table_of(("difference", "key"), rows) if rows else None,
+                "rows_legacy": result.read,
+                "rows_bound": result.bound,
+                "rows_erp": result.erp_rows,
+                "rows_compared": result.compared if result.values else None,
+                **{f"rows_{kind}": result.rows.get(kind, 0) for kind in KINDS},
+                "seconds": result.seconds,
+                "sums": {s.column: {"legacy": s.legacy, "erp": s.erp} for s in result.sums} or None,
+                "notes": result.notes or None,
+                "differences": table_of(names, rows) if rows else None,
             }
         ),
     )

@@ -14,7 +14,6 @@ import dagster as dg
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.checks import RECONCILIATION
 from legacy_sync.orchestration.layout import Cut, Layout, erp_key
-from legacy_sync.sync.reconcile import is_comparable
 
 CUT_TAG = "legacy_sync/cut"
 
@@ -60,12 +59,11 @@ def _reconciliations(layout: Layout) -> list[Any]:
         chosen = [m for m in layout.project.mappings.values() if group in (None, m.group)]
         keys = _comparisons(layout, chosen)
         name = f"reconcile_{group or 'all'}"
-        about = "Compare the keys of both sides; writes nothing."
+        about = "Compare both sides, by keys or with `values: true` in all values; writes nothing."
         if keys:
             jobs.append(dg.define_asset_job(name, selection=dg.AssetSelection.checks(*keys), description=about))
     return jobs
 
 
 def _comparisons(layout: Layout, mappings: Iterable[Mapping]) -> list[dg.AssetCheckKey]:
-    comparable = [m for m in layout.with_units(mappings) if is_comparable(m)]
-    return [dg.AssetCheckKey(erp_key(m.entity), RECONCILIATION) for m in comparable]
+    return [dg.AssetCheckKey(erp_key(m.entity), RECONCILIATION) for m in layout.with_units(mappings)]

@@ -69,7 +69,8 @@ class Scope:
     Key bounds compare the table's primary key as text. Number bounds are whole numbers; the servers spell
     such an attribute as a number or as a text with digits. Rows without a number belong to a scope without
     `number_from`. With `stamp_from` only rows belong to it that were saved at or after that place of the
-    source's counter (`CountsChanges`).
+    source's counter (`CountsChanges`). `attributes` are all that is needed of each row (empty: everything); a
+    source may bring more, and leaves out names it does not know.
     """
 
     table: str
@@ -84,6 +85,7 @@ class Scope:
     page_size: int = 1000
     with_blank_cursor: bool = False
     stamp_from: int | None = None
+    attributes: tuple[str, ...] = ()
 
     @property
     def is_whole_table(self) -> bool:

@@ -121,22 +121,23 @@ class DatabaseSource:
     def read(self, scope: Scope) -> Iterator[DatabaseRead]:
         """A scope's rows inside one snapshot, counted before the first of them comes."""
         known = self._table(scope.table)
-        query = sa.select(*known.clause.c).select_from(known.clause).where(*self._bounds(known, scope))
+        names = _chosen(known.info, scope)
+        query = sa.select(*(known.clause.c[name] for name in names)).select_from(known.clause)
+        query = query.where(*self._bounds(known, scope))
         count = sa.select(sa.func.count()).select_from(query.subquery())
         ordered = query.order_by(*(known.clause.c[name] for name in known.info.key))
         with self._connected(scope.table) as connection:
             server_time = _server_time(connection)
             total = int(connection.execute(count).scalar_one())
             result = connection.execution_options(yield_per=_BATCH_ROWS).execute(ordered)
-            yield DatabaseRead(total, server_time, self._batches(known, result), self.has_snapshot)
+            yield DatabaseRead(total, server_time, self._batches(known, names, result), self.has_snapshot)
 
     @property
     def has_snapshot(self) -> bool:
         """Whether rows that change while they are read cannot be missed or come twice."""
         return self._engine.dialect.name in {*_SNAPSHOTS, "sqlite"}
 
-    def _batches(self, known: _Table, result: sa.CursorResult[Any]) -> Iterator[pa.RecordBatch]:
-        names = known.info.names[:-1] if known.info.key else known.info.names
+    def _batches(self, known: _Table, names: Sequence[str], result: sa.CursorResult[Any]) -> Iterator[pa.RecordBatch]:
         for rows in result.partitions():
             columns: dict[str, Sequence[Any]] = dict(zip(names, zip(*rows, strict=True), strict=True))
             if known.info.key:
@@ -357,6 +358,14 @@ class DatabaseFetch:
         if reading.is_snapshot:
             raise SourceUntrustworthy(what, where=self._source.where, next_step="check the database, then run again")
         raise SourceUnavailable(what, where=self._source.where, next_step="run again: rows changed meanwhile")
+
+
+def _chosen(info: TableInfo, scope: Scope) -> tuple[str, ...]:
+    """The columns to read, with those of the key."""
+    names = info.names[:-1] if info.key else info.names
+    wanted = {*info.key, *scope.attributes}
+    chosen = tuple(name for name in names if name in wanted) if scope.attributes else ()
+    return chosen or names
 
 
 def _url_of(spec: SourceSpec) -> URL:

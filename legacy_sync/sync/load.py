@@ -149,6 +149,19 @@ class Loader:
             shape = self.bound.shape(self.connection)
             self.report.counts.relinked += relink.relink(self.connection, shape, self.run_id)
 
+    def stage(self, chunk: Chunk) -> Shape:
+        """Stages the rows of a portion as they would be loaded, with their references found; nothing is decided."""
+        self._stage(Slice("", [], []), chunk)
+        shape = self.bound.shape(self.connection, chunk.kept)
+        resolve_references(self.connection, shape, self.run_id)
+        fill_late_values(self.connection, shape)
+        return shape
+
+    @property
+    def may_have_doubles(self) -> bool:
+        """Whether two records of the source can have one key."""
+        return not _has_unique_keys(self.mapping.source)
+
     # --- one chunk: stage, plan, apply -----------------------------------------------------------
 
     def _load_chunk(self, slice_: Slice, chunk: Chunk) -> Counts:

@@ -1,157 +1,185 @@
-"""Do both sides hold the same records? Compares keys, never whole rows.
+"""Do both sides hold the same records, and the same values? Compares in the ERP database; nothing is written.
 
-The keys of the legacy table stream into a temporary table; every comparison is one set operation there.
+By default only what names a record is fetched. With values, all mapped attributes come in a stream, go the way of a
+load up to the staging table, and are compared there: by the hashes and sums of 64 slices of the keys first, then value
+by value in the slices that differ. The plan of a load says why a value differs.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
-from psycopg import sql
+import pyarrow as pa
 
-from legacy_sync.erp.catalog import find_table
-from legacy_sync.errors import ErpRefused
+from legacy_sync.erp import compare
+from legacy_sync.erp.database import translated
+from legacy_sync.erp.shape import Shape
 from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import Mapping
-from legacy_sync.sources.base import Source
+from legacy_sync.mapping.source_words import FOUR_D
+from legacy_sync.sources.base import BROKEN, Fetch, Scope
+from legacy_sync.sync.bound import bind
+from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
+from legacy_sync.sync.differences import KINDS, Difference, Reconciliation, Sum
+from legacy_sync.sync.due import Due
+from legacy_sync.sync.fetch import joined, plan_work
+from legacy_sync.sync.load import Loader
+from legacy_sync.sync.loading import loading
+from legacy_sync.sync.merge import merged
+from legacy_sync.sync.pace import Pace
+from legacy_sync.sync.prefetch import prefetch
+from legacy_sync.sync.report import Progress
+from legacy_sync.sync.shaping import shape as shape_records
+from legacy_sync.sync.transform import Transform
+from legacy_sync.sync.workspace import Workspace
 
 logger = logging.getLogger(__name__)
 
+_KEYS_PAGE_SIZE = 10_000
+_WITHOUT_KEY = ("not_a_record", "not_a_list")
+
 
 @dataclass(frozen=True)
-class Reconciliation:
-    """How many records each side has, and which differ; the key lists are cut off, the numbers are not."""
+class Compared:
+    """A finished comparison; the differences can be read as long as the block that made it is open."""
 
-    legacy: int
-    bound: int
-    parked: int
-    not_loaded: int
-    not_loaded_keys: list[str]
-    """in the legacy table, but neither in the ERP nor parked"""
-    gone: int
-    gone_keys: list[str]
-    """loaded once, no longer in the legacy table"""
-    erp_gone: int
-    erp_gone_keys: list[str]
-    """loaded once, but the ERP row was deleted"""
-    seconds: float
+    result: Reconciliation
+    connection: psycopg.Connection
 
-    @property
-    def agrees(self) -> bool:
-        """Whether nothing is missing and nothing is too many."""
-        return not (self.not_loaded or self.gone or self.erp_gone)
-
-    def in_words(self) -> str:
-        """The differences in one sentence."""
-        found = {
-            "in the legacy table and not loaded": self.not_loaded,
-            "loaded and no longer in the legacy table": self.gone,
-            "loaded and deleted in the ERP": self.erp_gone,
-        }
-        return ", ".join(f"{rows:,} {what}" for what, rows in found.items() if rows) or "both sides agree"
-
-
-def is_comparable(mapping: Mapping) -> bool:
-    """Whether a list of the keys of the legacy table is enough: all of its records are meant, and __KEY names them."""
-    source = mapping.source
-    return source.key == ("__KEY",) and not (source.key_cast or source.where or source.explode)
-
-
-def reconcile(connection: psycopg.Connection, source: Source, mapping: Mapping, *, shown: int = 50) -> Reconciliation:
-    """Compares the keys of one entity on both sides; names at most `shown` keys of each difference.
-
-    Rows that change while it runs may show up as differences; a second look settles that.
-    """
-    if not is_comparable(mapping):
-        raise _refused(
-            f"{mapping.entity} cannot be compared by a list of keys: its key is {', '.join(mapping.source.key)},"
-            " or not all records of the table are meant",
-            mapping,
-            f"compare with a full dry run instead: `legacy-sync run {mapping.entity} --full --dry-run`",
+    def differences(self, kinds: Sequence[str] | None = None, limit: int | None = None) -> Iterator[Difference]:
+        """The differences of these kinds (all if None), the worst first; streamed, however many there are."""
+        chosen = [kind for kind in KINDS if kinds is None or kind in kinds]
+        return (
+            Difference(str(kind), *rest) for kind, *rest in compare.read_differences(self.connection, chosen, limit)
         )
+
+
+@contextmanager
+def compared(
+    workspace: Workspace, mapping: Mapping, *, values: bool = False, progress: Progress | None = None
+) -> Iterator[Compared]:
+    """Compares one entity, by keys or with all its values; writes neither to the ERP nor to the ledger.
+
+    Rows that change while it runs may show up as differences; a second look settles that. To compare values excludes
+    a load of the entity meanwhile: raises EntityBusy, besides the errors of the source and of the ERP.
+    """
     began = time.monotonic()
-    with connection.transaction():
-        missing_rows = _missing_rows(connection, mapping)
-        entity_id = runs.get_entity_id(connection, mapping.entity)
-        _copy_keys(connection, source, mapping)
-        legacy = _count(connection, "select count(*) from ls_key", entity_id)
-        parked = _count(connection, _PARKED, entity_id)
-        not_loaded, not_loaded_keys = _differences(connection, sql.SQL(_NOT_LOADED), entity_id, shown)
-        gone, gone_keys = _differences(connection, sql.SQL(_GONE), entity_id, shown)
-        erp_gone, erp_gone_keys = _differences(connection, missing_rows, entity_id, shown)
-        bound = runs.count_bindings(connection, entity_id)
-    result = Reconciliation(
-        legacy=legacy,
-        bound=bound,
-        parked=parked,
-        not_loaded=not_loaded,
-        not_loaded_keys=not_loaded_keys,
-        gone=gone,
-        gone_keys=gone_keys,
-        erp_gone=erp_gone,
-        erp_gone_keys=erp_gone_keys,
-        seconds=time.monotonic() - began,
-    )
-    logger.info("erp/%s: %s in %.1f s", mapping.entity, result.in_words(), result.seconds)
-    return result
+    with (
+        translated(f"reconciliation of {mapping.entity}"),
+        workspace.erp() as connection,
+        connection.transaction(force_rollback=True),
+    ):
+        comparison = _Comparison(workspace, mapping, connection, progress)
+        result = comparison.by_value() if values else comparison.by_key()
+        result.seconds = time.monotonic() - began
+        logger.info("erp/%s: %s, in %.1f s", mapping.entity, result.in_words(), result.seconds)
+        yield Compared(result, connection)
 
 
-_PARKED = "select count(*) from legacy_sync.quarantine where entity_id = %(entity)s and status = 'open'"
-_NOT_LOADED = """
-select k.key from ls_key k
-where not exists (select 1 from legacy_sync.binding b where b.entity_id = %(entity)s and b.legacy_key = k.key)
-  and not exists (select 1 from legacy_sync.quarantine q
-                  where q.entity_id = %(entity)s and q.legacy_key = k.key and q.status in ('open', 'discarded'))
-"""
-_GONE = """
-select b.legacy_key from legacy_sync.binding b
-where b.entity_id = %(entity)s and not exists (select 1 from ls_key k where k.key = b.legacy_key)
-"""
-_ERP_GONE = """
-select b.legacy_key from legacy_sync.binding b
-where b.entity_id = %(entity)s and not exists (select 1 from {table} t where t.{primary}::text = b.erp_key)
-"""
+class _Comparison:
+    """One entity that is being compared."""
+
+    def __init__(
+        self, workspace: Workspace, mapping: Mapping, connection: psycopg.Connection, progress: Progress | None
+    ) -> None:
+        self.workspace = workspace
+        self.mapping = mapping
+        self.connection = connection
+        self.pace = Pace(f"legacy/{mapping.source.table}: compare", "compare", progress)
+        self.due = _due(workspace, mapping, connection)
+        self.is_readable = True
+        """every record that was read has a key, as far as can be known"""
+
+    def by_key(self) -> Reconciliation:
+        """Who is missing where."""
+        bound = bind(self.connection, self.mapping, self.workspace.project.mappings.values())
+        shape = bound.shape(self.connection)
+        compare.begin(self.connection, shape)
+        transform = Transform(self.mapping, bound.table, bound.related)
+        fetch = self._fetch(self.mapping.source.attributes, _KEYS_PAGE_SIZE)
+        for batch in prefetch(merged(joined(fetch))):
+            shaped = shape_records(self.mapping.source, batch)
+            self.is_readable &= not shaped.unreadable
+            self._take_keys(transform, shaped.batch)
+        return self._finish(shape, fetch, values=False)
+
+    def by_value(self) -> Reconciliation:
+        """The same, and which values differ."""
+        with ExitStack() as stack:
+            (loader,) = stack.enter_context(
+                loading(self.workspace, [self.mapping], full=True, dry_run=True, within=self.connection)
+            )
+            stack.enter_context(self.connection.transaction())  # what fails in it leaves the lock to be given back
+            shape = loader.bound.shape(self.connection)
+            compare.begin(self.connection, shape)
+            fetch = self._fetch(self.mapping.attributes, self.mapping.source.page_size)
+            rows = Batches(0, partial(joined, fetch))
+            done = 0
+            for chunk in prefetch(chunks_of(loader.transform, [rows]), depth=1):
+                self._compare(loader, chunk)
+                pa.default_memory_pool().release_unused()
+                done += chunk.rows
+                self.pace(done, fetch.total)
+            return self._finish(shape, fetch, values=True)
+
+    def _compare(self, loader: Loader, chunk: Chunk) -> None:
+        for _, batch in chunk.batches:
+            self._take_keys(loader.transform, batch)
+        self.is_readable &= not any(p.reason in _WITHOUT_KEY for p in chunk.parked)
+        shape = loader.stage(chunk)
+        if loader.may_have_doubles:
+            compare.leave_one_of_each(self.connection, newest=self.mapping.source.duplicates == "last_wins")
+        compare.note_unusable(self.connection, shape, chunk.parked)
+        compare.compare_stage(self.connection, shape)
+
+    def _fetch(self, attributes: tuple[str, ...], page_size: int) -> Fetch:
+        source = self.mapping.source
+        size = max(page_size, source.page_size) if source.server == FOUR_D else source.page_size
+        scope = Scope(source.table, cursor=source.cursor, page_size=size, attributes=attributes)
+        return self.workspace.source(source.server).fetch(scope)
+
+    def _take_keys(self, transform: Transform, batch: pa.RecordBatch) -> None:
+        if batch.num_rows:
+            self.is_readable &= BROKEN not in batch.schema.names
+            compare.copy_keys(self.connection, transform.key_column(batch), self.due.of(batch))
+
+    def _finish(self, shape: Shape, fetch: Fetch, *, values: bool) -> Reconciliation:
+        connection = self.connection
+        is_complete = fetch.report.complete and self.is_readable
+        compare.find_by_key(connection, shape, is_complete=is_complete)
+        compare.settle(connection, shape)
+        read, keys, bound, erp_rows = compare.read_numbers(connection, shape)
+        result = Reconciliation(self.mapping.entity, values, read, keys, bound, erp_rows)
+        for kind, (rows, cells) in compare.count_rows(connection).items():
+            result.rows[kind] = rows
+            if cells and kind not in ("parked", "waits_for_parent"):
+                result.cells[kind] = cells
+        if values:
+            result.compared, result.buckets, result.buckets_differing = compare.read_buckets(connection)
+            result.sums = [Sum(*found) for found in compare.read_sums(connection, shape)]
+        result.notes = list(self._notes(result, fetch, is_complete))
+        return result
+
+    def _notes(self, result: Reconciliation, fetch: Fetch, is_complete: bool) -> Iterator[str]:
+        if not is_complete:
+            reason = "; ".join(fetch.report.notes) or "some of its records could not be read"
+            yield f"what is gone from the source cannot be told, since it does not vouch for all records: {reason}"
+        if result.read > result.keys:
+            yield (
+                f"{result.read - result.keys:,} records have the key of another, or none;"
+                f" the mapping says duplicates: {self.mapping.source.duplicates}"
+            )
 
 
-def _missing_rows(connection: psycopg.Connection, mapping: Mapping) -> sql.Composed:
-    table = find_table(connection, mapping.target.table)
-    if table is None or len(table.primary_key) != 1:
-        what = f'the ERP table "{mapping.target.table}" is missing or has no primary key of one column'
-        raise _refused(what, mapping, "run pyERP's migrations, or correct `target.table`")
-    return sql.SQL(_ERP_GONE).format(
-        table=sql.Identifier(table.schema, table.name), primary=sql.Identifier(table.primary_key[0])
-    )
-
-
-def _copy_keys(connection: psycopg.Connection, source: Source, mapping: Mapping) -> None:
-    """All keys of the legacy table, each once; a row that moves while pages are read may come twice."""
-    connection.execute("create temp table ls_received (key text) on commit drop")
-    with connection.cursor() as cursor, cursor.copy("copy ls_received from stdin") as copy:
-        for batch in source.fetch_keys(mapping.source.table):
-            for key in batch:
-                copy.write_row((key,))
-    connection.execute("create temp table ls_key on commit drop as select distinct key from ls_received")
-    connection.execute("create index on ls_key (key)")
-    connection.execute("analyze ls_key")
-
-
-def _differences(
-    connection: psycopg.Connection, query: sql.Composable, entity_id: int, shown: int
-) -> tuple[int, list[str]]:
-    whole = sql.SQL("with found(key) as ({}) select count(*) over (), key from found order by key limit {}").format(
-        query, shown
-    )
-    rows = connection.execute(whole, {"entity": entity_id}).fetchall()
-    return (int(rows[0][0]), [str(r[1]) for r in rows]) if rows else (0, [])
-
-
-def _count(connection: psycopg.Connection, query: str, entity_id: int) -> int:
-    row = connection.execute(query, {"entity": entity_id}).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _refused(what: str, mapping: Mapping, next_step: str) -> ErpRefused:
-    return ErpRefused(what, where=f"reconciliation of {mapping.entity}", next_step=next_step)
+def _due(workspace: Workspace, mapping: Mapping, connection: psycopg.Connection) -> Due:
+    """What the next run of the entity will read, and load again."""
+    work = plan_work(workspace, mapping, None, full=False)
+    entity_id = runs.get_entity_id(connection, mapping.entity)
+    is_new_meaning = runs.last_mapping_version(connection, entity_id) not in (None, mapping.version)
+    return Due(mapping, work.plans, everything=work.is_whole_table or is_new_meaning)

@@ -138,7 +138,11 @@ class Transform:
 
     def keys_of(self, batch: pa.RecordBatch) -> list[str]:
         """The same for records that were chosen already."""
-        return [key for key in self._joined_key(_Batch(batch)).to_pylist() if key]
+        return [key for key in self.key_column(batch).to_pylist() if key]
+
+    def key_column(self, batch: pa.RecordBatch) -> pa.Array:
+        """The legacy key of each of these records, as text; null or blank for those without one."""
+        return self._joined_key(_Batch(batch))
 
     def _keys(self, work: _Batch) -> pa.Array:
         keys = self._joined_key(work)

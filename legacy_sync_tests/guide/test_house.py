@@ -48,6 +48,7 @@ TOUCHES_EDGES = (
     "loading",
     "pipeline",
     "reconcile",
+    "repair",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}
 

@@ -187,14 +187,10 @@ def test_asset_of_a_mapping_with_such_a_parent_waits_for_nobody(cli: Cli, remap:
 # --- comparing both sides
 
 
-def test_entities_that_cannot_be_compared_by_keys_are_left_out_unless_they_are_named(
-    documents: tuple[Cli, Documents],
-) -> None:
+def test_entities_with_other_keys_are_compared_too(documents: tuple[Cli, Documents]) -> None:
     cli, _ = documents
     cli("run")
-    said = cli("reconcile", "--json")
-    assert said.code == 0
-    assert [e["entity"] for e in said.json["entities"]] == [HEADS]
-    assert said.json["left_out"] == [LINES]
-    assert f"not compared, since a list of keys is not enough: {LINES}" in cli("reconcile").out
-    assert "cannot be compared by a list of keys" in cli("reconcile", LINES).err
+    for how in ((), ("--values",)):
+        said = cli("reconcile", *how, "--json")
+        assert said.code == 0
+        assert {e["entity"]: e["state"] for e in said.json["entities"]} == {HEADS: "agrees", LINES: "agrees"}

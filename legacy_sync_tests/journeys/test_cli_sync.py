@@ -1,4 +1,4 @@
-"""Do `plan`, `run`, `status` and `reconcile` do and say what they promise?"""
+"""Do `plan`, `run` and `status` do and say what they promise?"""
 
 import os
 import signal
@@ -105,17 +105,6 @@ def test_status_works_before_the_first_run_and_after_it(cli: Cli) -> None:
     assert state["bound"] == state["counts"]["inserted"]
     assert 0 <= state["last_success_age_seconds"] < 60
     assert "quarantine list" in cli("status").out
-
-
-def test_reconcile_tells_parked_rows_from_lost_ones(cli: Cli, erp: psycopg.Connection) -> None:
-    cli("run", PARENTS)
-    assert cli("reconcile", PARENTS).code == 3
-    erp.execute("delete from products_parentproduct where id = (select min(id) from products_parentproduct)")
-    erp.commit()
-    said = cli("reconcile", PARENTS, "--json")
-    assert said.code == 1
-    assert said.json["entities"][0]["erp_gone"] == 1
-    assert "differs" in cli("reconcile", PARENTS).out
 
 
 def test_log_lines_do_not_disturb_the_json(cli: Cli) -> None:

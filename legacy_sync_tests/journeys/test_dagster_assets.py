@@ -225,12 +225,34 @@ def test_reconciliation_names_what_is_missing_on_either_side(desk: Desk):
     result = desk.definitions.resolve_job_def("reconcile_products").execute_in_process(instance=desk.instance)
     found = checks(result, FAMILIES)["reconciliation"]
     rows = {(r.data["difference"], r.data["key"]) for r in found.metadata["differences"].records}
-    assert rows == {("not loaded", new), ("not in the legacy table", keys[0]), ("ERP row gone", keys[1])}
+    assert rows == {("new", new), ("gone", keys[0]), ("erp_row_deleted", keys[1])}
     assert (found.passed, found.severity, found.metadata["rows_legacy"].value) == (
         False,
         dg.AssetCheckSeverity.ERROR,
         3,
     )
+
+
+def reconciled(desk: Desk, **config: bool) -> dg.AssetCheckEvaluation:
+    job = desk.definitions.resolve_job_def("reconcile_products")
+    ops = {f"erp__{PARENTS}_reconciliation": {"config": config}}
+    result = job.execute_in_process(instance=desk.instance, run_config={"ops": ops})
+    return checks(result, FAMILIES)["reconciliation"]
+
+
+def test_reconciliation_of_values_warns_of_a_lag_and_fails_for_a_difference(desk: Desk):
+    key = on(desk, 2).family(1)
+    desk.run(FAMILY_PAIR, SECOND)
+    desk.journey.erp_edit("1", name_en="from the ERP")
+    assert reconciled(desk, values=True).passed
+    on(desk, 2).edit(key, Bezeichnung="from 4D")
+    assert reconciled(desk).passed
+    found = reconciled(desk, values=True)
+    (record,) = found.metadata["differences"].records
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert [record.data[name] for name in ("difference", "key", "column", "legacy", "erp")] == [
+        "lag", key, "name", "from 4D", "Familie 1",
+    ]  # fmt: skip
 
 
 def test_jobs_leave_the_reconciliation_out(desk: Desk):

@@ -38,6 +38,7 @@ _DELETED_STAMP = "__Stamp"  # not the same as the __STAMP of each row
 _KEYS_PAGE_SIZE = 10_000
 _KEYS_AT_ONCE = 40  # what an address may be long
 _KEYS_ONE_BY_ONE = 4_000  # for more the list of all is cheaper
+_ALWAYS = ("__KEY", "__TIMESTAMP", "__STAMP")
 
 
 class FourDSource:
@@ -166,10 +167,11 @@ class FourDSource:
             is_strict=only_keys,
         )
         stored = tuple(a.name for a in info.attributes if a.stored)
+        named = _chosen(scope, info, key.name if key else "")
         if key is not None:
-            request.attributes = (key.name,) if only_keys else ()
+            request.attributes = (key.name,) if only_keys else named
             return KeysetPages(request, progress), info
-        request.attributes = stored[:1] if only_keys else ()
+        request.attributes = stored[:1] if only_keys else named
         request.order = tuple(name for name in info.key if name in stored)
         return EntitySetPages(request, progress), info
 
@@ -281,6 +283,16 @@ def create(settings: Settings, options: Mapping[str, Any] | None = None) -> Four
     url = str(options.pop("url", None) or settings.require_api_url())
     credentials = Credentials(settings.api_user, settings.api_password or "") if settings.api_user else None
     return FourDSource(SimpleAPIClient(url, credentials, ClientOptions(**options), settings.sessions))
+
+
+def _chosen(scope: Scope, info: TableInfo, key: str) -> tuple[str, ...]:
+    """The attributes to ask for, with those the rows are checked by; 4D sends __KEY, __STAMP and the like anyway."""
+    if not scope.attributes or not info.attributes:
+        return ()
+    stamp = STAMP if STAMP in info.names else None
+    wanted = {key, scope.cursor, scope.number_attribute, stamp, *scope.attributes}
+    named = tuple(name for name in info.names if name in wanted and name not in _ALWAYS)
+    return named or info.names[:1]
 
 
 def _checked_probe(selection: Selection, parsed: object, where: str) -> Envelope:

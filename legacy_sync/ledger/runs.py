@@ -221,6 +221,19 @@ def remember_fetches(
         )
 
 
+def replace_fetches(
+    connection: psycopg.Connection, entity_id: int, partition: str, old: Sequence[str], new: str
+) -> None:
+    """Says that one landed fetch stands for several that were taken in."""
+    connection.execute(
+        "with gone as (delete from legacy_sync.loaded_fetch where entity_id = %(entity)s"
+        " and partition = %(partition)s and fetch_id = any(%(old)s) returning run_id)"
+        " insert into legacy_sync.loaded_fetch (entity_id, partition, fetch_id, run_id)"
+        " select %(entity)s, %(partition)s, %(new)s, max(run_id) from gone",
+        {"entity": entity_id, "partition": partition, "old": list(old), "new": new},
+    )
+
+
 def last_mapping_version(connection: psycopg.Connection, entity_id: int) -> str | None:
     """The mapping version of the last run that ended well, or None before the first."""
     row = connection.execute(

@@ -57,6 +57,11 @@ class LandedFetch:
     stamp: int | None = None
     """where the source's counter of changes stood before the first row was read"""
 
+    @property
+    def fetched_at(self) -> int:
+        """When the fetch began, in microseconds since 1970."""
+        return fetched_at(self.fetch_id)
+
 
 class Landing:
     """Fetched rows under one root, a local folder or any fsspec URL; several machines may share it."""
@@ -315,6 +320,12 @@ def _unusable(root: str, error: Exception) -> LandingUnusable:
         where=f'LEGACY_SYNC_LANDING "{root}"',
         next_step="check that the folder can be written and has room, or point LEGACY_SYNC_LANDING elsewhere",
     )
+
+
+def fetched_at(fetch_id: str) -> int:
+    """The time in a fetch id, as microseconds since 1970."""
+    instant = datetime.strptime(fetch_id.split("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
+    return int(instant.timestamp() * 1_000_000)
 
 
 def _new_fetch_id(same_time_as: str | None = None) -> str:

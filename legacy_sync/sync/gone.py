@@ -14,7 +14,7 @@ from legacy_sync.ledger import runs
 from legacy_sync.sources.base import KEY
 from legacy_sync.sources.landing import FULL, LandedFetch
 from legacy_sync.sync.guards import too_many_missing
-from legacy_sync.sync.load import Loader, fetched_at
+from legacy_sync.sync.load import Loader
 from legacy_sync.sync.windows import DELETED, KEYS, WHOLE
 
 GONE = "records that are gone from the legacy table"
@@ -43,7 +43,7 @@ def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
 
 
 def _settle_whole(loader: Loader, whole: Sequence[LandedFetch]) -> int:
-    at = max(fetched_at(f.fetch_id) for f in whole)
+    at = max(f.fetched_at for f in whole)
     keys = (key for fetch in whole for batch in loader.landing.read(fetch) for key in loader.transform.keys(batch))
     return _apply(loader, sweep.find_unlisted(loader.connection, loader.entity_id, keys, at), at)
 
@@ -64,8 +64,8 @@ def _settle_landed(loader: Loader, whole: Sequence[LandedFetch]) -> int:
     found = 0
     for partition in (KEYS, DELETED):
         new = _not_taken_in(loader, partition)
-        for fetch in [f for f in new if _as_time(fetched_at(f.fetch_id)) > since]:
-            at = fetched_at(fetch.fetch_id)
+        for fetch in [f for f in new if _as_time(f.fetched_at) > since]:
+            at = fetch.fetched_at
             missing = _unlisted(loader, fetch, at) if partition == KEYS else _deleted(loader, fetch, at)
             found += _apply(loader, missing, at, how="")
             if partition == KEYS:
@@ -122,7 +122,7 @@ def _delete(loader: Loader) -> None:
 
 def _read_at(whole: Sequence[LandedFetch]) -> int:
     """When all rows were read, in microseconds since 1970; changes were added to them later."""
-    return max(fetched_at(f.fetch_id) for f in whole if f.mode == FULL)
+    return max(f.fetched_at for f in whole if f.mode == FULL)
 
 
 def _as_time(microseconds: int) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -26,6 +26,7 @@ from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.sources.landing import FULL, LandedFetch, Landing
 from legacy_sync.sync.bound import Bound
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
+from legacy_sync.sync.evidence import Gone
 from legacy_sync.sync.guards import column_emptied, too_many_parked
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, ParkedSample, RunReport
@@ -83,6 +84,8 @@ class Loader:
         self.report = RunReport(bound.mapping.entity, run_id=run_id)
         self.waiting: dict[str, ParkedSample] = {}
         """rows parked by this run and not loaded by it since"""
+        self.gone: Gone | None = None
+        """what is known to be gone since the rows to be loaded were read; set by whoever chooses them"""
         self.unmeant: dict[str, int] = {}
         """records taken in earlier that `where` does not mean any more, and when that was read"""
         self.incomplete: set[str] = set()
@@ -100,9 +103,12 @@ class Loader:
 
     def load(self, slice_: Slice, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
         """Brings one slice into the ERP."""
-        landed = [Batches(fetched_at(f.fetch_id), partial(self.landing.read, f)) for f in slice_.fetches if f.rows]
+        landed = [Batches(f.fetched_at, partial(self._read, f)) for f in slice_.fetches if f.rows]
         with self.connection.transaction():
             return self._load(slice_, [*slice_.replays, *landed], on_rows)
+
+    def _read(self, fetch: LandedFetch) -> Iterator[pa.RecordBatch]:
+        return self.gone.read(self.landing, fetch) if self.gone else self.landing.read(fetch)
 
     def load_stream(self, partition: str, rows: Batches, commit: Callable[[], list[LandedFetch]]) -> Slice:
         """Brings rows into the ERP while they are being fetched; `commit` ends the fetch before anything is committed.
@@ -374,7 +380,7 @@ class Loader:
         if not slice_.fetches:
             return
         fetch_ids = [f.fetch_id for f in slice_.fetches]
-        runs.note_newest(self.connection, self.entity_id, max(map(fetched_at, fetch_ids)))
+        runs.note_newest(self.connection, self.entity_id, max(f.fetched_at for f in slice_.fetches))
         runs.remember_fetches(self.connection, self.entity_id, slice_.partition, fetch_ids, self.run_id)
         value, fetched_on = newest_cursor, max(f.server_time for f in slice_.fetches).date()
         if slice_.partition == BY_STAMP:
@@ -405,12 +411,6 @@ def _with_record(chunk: Chunk, row: tuple[Any, ...], status: str) -> quarantine.
     number, key, reason, column, value, message = row
     record, fetched = chunk.record_of(number), chunk.fetched_of(number)
     return quarantine.Parked(key, reason, column, value, message, record, fetched, status)
-
-
-def fetched_at(fetch_id: str) -> int:
-    """The time in a fetch id, as microseconds since 1970."""
-    instant = datetime.strptime(fetch_id.split("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
-    return int(instant.timestamp() * 1_000_000)
 
 
 def _add_links(total: dict[str, dict[str, int]], more: dict[str, dict[str, int]]) -> None:

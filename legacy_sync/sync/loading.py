@@ -25,6 +25,8 @@ from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sources.landing import LandedFetch
 from legacy_sync.sync.bound import bind
 from legacy_sync.sync.chunks import Batches
+from legacy_sync.sync.compact import tidy
+from legacy_sync.sync.evidence import read_gone
 from legacy_sync.sync.gone import settle_gone
 from legacy_sync.sync.load import Loader, Slice
 from legacy_sync.sync.pace import Pace
@@ -100,6 +102,7 @@ def find_slices(loader: Loader, partitions: Sequence[str] | None, *, full: bool)
         fetches = [f for f in since_last_full(landed) if again or f.fetch_id not in loaded]
         if fetches or is_named:
             slices.append(Slice(partition, fetches, []))
+    loader.gone = read_gone(loader.landing, table, [f for s in slices for f in s.fetches if f.rows])
     return slices
 
 
@@ -255,9 +258,7 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
         report.outcome, report.run_id = "planned", None
         return
     runs.finish_run(loader.connection, report)
-    for slice_ in slices:
-        if slice_.fetches:
-            loader.landing.prune(loader.mapping.source.table, slice_.partition, workspace.project.landing_keep)
+    tidy(workspace, loader, [slice_.partition for slice_ in slices if slice_.fetches])
     c = report.counts
     logger.info(
         "erp/%s: %s read, %s inserted, %s updated, %s unchanged, %s parked, %s conflicts, run %s",

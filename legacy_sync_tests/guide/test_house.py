@@ -41,6 +41,8 @@ MAY_IMPORT = {
 TOUCHES_EDGES = (
     "workspace",
     "beside_rows",
+    "compact",
+    "evidence",
     "fetch",
     "bound",
     "gone",

@@ -17,6 +17,8 @@ import pytest
 from journey_setup import MONTHS, PARENTS, Journey, empty_store, key_of
 
 from legacy_sync.demo.four_d_server import FourDServer
+from legacy_sync.sync import compact
+from legacy_sync.sync.pipeline import load_entity
 
 TABLE = "Artikel_Familie"
 STEPS = int(os.environ.get("HISTORY_STEPS", "80"))
@@ -128,7 +130,8 @@ def meddled_with(history: History) -> Iterator[None]:
 
 
 @pytest.fixture
-def desk_of(erp_url: str, tmp_path: Path) -> Iterator[Any]:
+def desk_of(erp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setattr(compact, "AT_MOST", 3)  # so that fetches are merged many times
     opened = []
 
     def desk(way: dict[str, Any]) -> Journey:
@@ -186,3 +189,5 @@ def test_both_sides_agree_after_every_quiet_run(way: str, desk_of: Any):
     before = journey.writes()
     journey.run()
     assert journey.writes() == before
+    load_entity(journey.workspace, journey.workspace.project.get(PARENTS), full=True)
+    assert differences(journey) == [], "what is landed says something else"

@@ -41,8 +41,6 @@ class Version:
     name: str
     settings: Settings = field(repr=False)
     since: datetime
-    problem: str = ""
-    """why a newer version is not used"""
 
 
 def read_files(settings: Settings) -> Files:
@@ -150,7 +148,7 @@ def choose_version(settings: Settings, planned: str = "") -> Version:
         if good is None:
             raise
         logger.warning("%s\n%s", error, say_in_force(good))
-        return replace(good, problem=str(error))
+        return good
 
 
 def say_in_force(version: Version) -> str:

@@ -8,7 +8,7 @@ from legacy_sync.orchestration.kept import Version, choose_version
 from legacy_sync.orchestration.mappings_watch import build_mappings_watch
 from legacy_sync.settings import Settings
 
-_PLANNED = "legacy_sync/mappings"
+PLANNED = "legacy_sync/mappings"
 _chosen: list[tuple[Settings, str, Version]] = []
 """at most one: a process stays with the version it has begun with"""
 
@@ -18,28 +18,18 @@ def build_location(settings: Settings) -> dg.Definitions:
 
     Dagster writes the version into the plan of every run, and gives it to the processes that carry the run out.
     """
-    planned = _planned_version()
+    context = DefinitionsLoadContext.get()
+    planned = _planned_version(context)
     if not _chosen or _chosen[0][:2] != (settings, planned):
         _chosen[:] = [(settings, planned, choose_version(settings, planned))]
     version = _chosen[0][2]
-    return dg.Definitions.merge(
-        build_definitions(version.settings),
-        dg.Definitions(
-            sensors=[build_mappings_watch(settings, version)],
-            metadata={_PLANNED: dg.MetadataValue.code_location_reconstruction(version.name), **_shown(version)},
-        ),
-    )
+    context.add_to_pending_reconstruction_metadata(PLANNED, version.name)
+    watch = dg.Definitions(sensors=[build_mappings_watch(settings, version)])
+    return dg.Definitions.merge(build_definitions(version.settings), watch)
 
 
-def _planned_version() -> str:
+def _planned_version(context: DefinitionsLoadContext) -> str:
     """The version a run was planned with; empty in a process that does not carry one out."""
-    context = DefinitionsLoadContext.get()
     if context.load_type != DefinitionsLoadType.RECONSTRUCTION:
         return ""
-    return str(context.reconstruction_metadata.get(_PLANNED, ""))
-
-
-def _shown(version: Version) -> dict[str, str]:
-    """What the UI says of the location."""
-    said = {"mappings since": f"{version.since:%Y-%m-%d %H:%M} UTC", "mappings version": version.name}
-    return said | ({"mappings not used": version.problem} if version.problem else {})
+    return str(context.reconstruction_metadata.get(PLANNED, ""))

@@ -20,7 +20,7 @@ from legacy_sync.settings import Settings
 logger = logging.getLogger(__name__)
 
 NAME = "mappings_watch"
-EVERY_SECONDS = 10
+EVERY_SECONDS = 5
 _SETTLED_SECONDS = 2.0
 _ASK_AGAIN_SECONDS = 60.0
 

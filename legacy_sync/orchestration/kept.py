@@ -90,7 +90,7 @@ class Kept:
         if not settings.mappings.is_dir() or name_of(read_files(settings)) != name:
             return None
         os.utime(self.folder / name)  # in use
-        return Version(name, settings, datetime.fromtimestamp(settings.mappings.stat().st_mtime, UTC))
+        return _version(name, settings)
 
     def newest(self) -> Version | None:
         """The last version that was found good."""
@@ -126,7 +126,11 @@ class Kept:
         if (root / name).exists():  # damaged, or another process was faster
             shutil.rmtree(root / name)
         aside.rename(root / name)
-        return Version(name, replace(self.settings, mappings=root / name / target.name), datetime.now(UTC))
+        return _version(name, replace(self.settings, mappings=root / name / target.name))
+
+
+def _version(name: str, settings: Settings) -> Version:
+    return Version(name, settings, datetime.fromtimestamp(settings.mappings.stat().st_mtime, UTC))
 
 
 def choose_version(settings: Settings, planned: str = "") -> Version:

@@ -4,7 +4,6 @@ import json
 import signal
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ A_MINUTE = 60.0
 LOCATION = {"repositoryLocationName": "legacy_sync.definitions", "repositoryName": "__repository__"}
 SCHEDULE = "sync_products"
 RARELY, NEVER_MIND = "0 3 1 1 *", "30 4 1 1 *"
-BUSY = "the mappings in force are those of the files"
+SETTLED = "the mappings in force are those of the files"
 
 
 class Files:
@@ -37,6 +36,10 @@ class Files:
         said = json.loads(file.read_text())
         change(said)
         file.write_text(json.dumps(said, indent=1))
+
+    def line_of(self, name: str, word: str) -> int:
+        lines = (self.folder / f"{name}.json").read_text().splitlines()
+        return next(n for n, line in enumerate(lines, 1) if f'"{word}"' in line)
 
 
 class Ui:
@@ -96,6 +99,11 @@ class Ui:
         return {r["runId"]: (tags[r["runId"]].get("legacy_sync/started_by", ""), r["status"]) for r in found}
 
 
+def mend(said: dict[str, Any]) -> None:
+    del said["scedule"]
+    said["schedule"] = {"cron": NEVER_MIND}
+
+
 def wait_for(what: str, is_so: Callable[[], object], seconds: float = A_MINUTE) -> None:
     began = time.monotonic()
     while not is_so():
@@ -150,9 +158,7 @@ def test_edits_take_effect_within_a_minute_and_broken_ones_change_nothing(
 
         files.edit(PARENTS, lambda said: said.update(scedule=said.pop("schedule")))
         wait_for("a broken edit is told", lambda: 'unknown word "scedule"' in ui.watch_said())
-        line = (files.folder / f"{PARENTS}.json").read_text()[
-            : (files.folder / f"{PARENTS}.json").read_text().index('"scedule"')
-        ].count("\n") + 1
+        line = files.line_of(PARENTS, "scedule")
         assert f"where: mappings/{PARENTS}.json:{line}, scedule\n  next:  did you mean" in ui.watch_said()
         assert "stay in force" in ui.watch_said()
         assert ui.schedule() == ("* * * * *", "RUNNING")
@@ -162,13 +168,11 @@ def test_edits_take_effect_within_a_minute_and_broken_ones_change_nothing(
             "the daemon ticks in the new rhythm", lambda: (f"schedule {SCHEDULE}", "SUCCESS") in ui.runs().values(), 90
         )
 
-        files.edit(
-            PARENTS, lambda said: said.update(schedule={"cron": NEVER_MIND}, scedule=None) or said.pop("scedule")
-        )
+        files.edit(PARENTS, mend)
         wait_for("a mended edit", lambda: ui.schedule() == (NEVER_MIND, "RUNNING"))
 
         overlay = {PARENTS: {"schedule": {"every": "1h"}}}
         files.edit("environments/journey", lambda said: said.update(entities=overlay))
         wait_for("an overlay", lambda: ui.schedule() == ("0 * * * *", "RUNNING"))
-        wait_for("nothing is left to load", lambda: ui.watch_said() == BUSY)
+        wait_for("nothing is left to load", lambda: ui.watch_said() == SETTLED)
     assert journey.skus() == ["1"]

@@ -44,6 +44,12 @@ class Settings:
             return Path.home() / ".local" / "state" / "legacy_sync" / "sessions"
         return Path(self.landing.removeprefix("file://")).absolute().parent / "sessions"
 
+    @property
+    def dagster_home(self) -> Path | None:
+        """Dagster's own folder; None where nothing of it is meant to last."""
+        home = self.values.get("DAGSTER_HOME")
+        return Path(home) if home else None
+
     def require_api_url(self) -> str:
         """The base URL of the legacy server, or SettingsInvalid."""
         if self.api_url:

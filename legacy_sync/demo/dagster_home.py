@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from legacy_sync.demo.state import DemoFolder, Servers, write_private
 from legacy_sync.demo.web_services.beside import VARIABLES
 from legacy_sync.settings import PROJECT_ROOT
 
+CODE_LOCATION = "legacy_sync.definitions"
 _TEMPLATE = PROJECT_ROOT / "deploy" / "dagster.yaml"
 # A run over N partitions writes 2 N events; without this each has a transaction of its own.
 _FEWER_TRANSACTIONS = {"DAGSTER_EVENT_BATCH_SIZE": "100"}
@@ -32,6 +34,14 @@ def write_dagster_yaml(folder: DemoFolder, servers: Servers) -> None:
     for name, value in values.items():
         text = text.replace(f"{{env: DAGSTER_PG_{name}}}", json.dumps(value))
     write_private(folder.dagster / "dagster.yaml", text)
+
+
+def write_workspace(folder: DemoFolder, port: int) -> Path:
+    """Where the web server and the daemon find the code server."""
+    server = {"host": "127.0.0.1", "port": port, "location_name": CODE_LOCATION}
+    file = folder.dagster / "workspace.yaml"
+    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+    return file
 
 
 def environment_of(folder: DemoFolder, servers: Servers, *, closed: bool) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import sys
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import NoReturn
 import psycopg
 from psycopg import sql
 
-from legacy_sync.demo.dagster_home import environment_of, write_dagster_yaml
+from legacy_sync.demo.dagster_home import CODE_LOCATION, environment_of, write_dagster_yaml, write_workspace
 from legacy_sync.demo.servers import Sample, Tied, find_port, hosted
 from legacy_sync.demo.state import DemoFolder
 from legacy_sync.errors import ErpUnavailable, SettingsInvalid
@@ -29,6 +30,7 @@ from legacy_sync.settings import Settings, mask_url, read_settings
 Say = Callable[[str], None]
 
 _START_SECONDS = 120
+_CODE_PORT = 4266
 _LOOK_EVERY_SECONDS = 0.5
 
 
@@ -49,7 +51,6 @@ def run_up(say: Say, *, port: int, sample: Sample, with_sample_data: bool) -> No
             say(f"port {port} is taken, so the UI gets {chosen}")
         url = f"http://127.0.0.1:{chosen}"
         with _dagster(folder, chosen, environment) as programs:
-            _wait_for(url, programs)
             folder.note_ui(url)
             say(f"Dagster   {url}")
             say(f"logs in {folder.logs}; other commands, such as `legacy-sync status`, work from this folder meanwhile")
@@ -75,16 +76,21 @@ def _interruptible() -> Iterator[None]:
 
 @contextmanager
 def _dagster(folder: DemoFolder, port: int, environment: dict[str, str]) -> Iterator[list[Tied]]:
-    module = ["-m", "legacy_sync.definitions"]
-    commands = {
-        "dagster-webserver": ["-h", "127.0.0.1", "-p", str(port), "--suppress-warnings", *module],
-        "dagster-daemon": ["run", *module],
-    }
+    """The web server and the daemon, and the code server they share: what one sees the other sees too."""
+    code_port = find_port(_CODE_PORT if port != _CODE_PORT else _CODE_PORT + 1)
+    workspace = ["-w", str(write_workspace(folder, code_port))]
+    code = ["code-server", "start", "-h", "127.0.0.1", "-p", str(code_port), "-m", CODE_LOCATION]
     programs: list[Tied] = []
+
+    def start(name: str, *arguments: str, log: str) -> None:
+        programs.append(Tied(name, [_program(name), *arguments], environment, folder.logs / log))
+
     try:
-        for name, arguments in commands.items():
-            log = folder.logs / f"{name.removeprefix('dagster-')}.log"
-            programs.append(Tied(name, [_program(name), *arguments], environment, log))
+        start("dagster", *code, log="code_server.log")
+        _wait_for("the code server", lambda: _listens(code_port), programs)
+        start("dagster-webserver", "-h", "127.0.0.1", "-p", str(port), *workspace, log="webserver.log")
+        start("dagster-daemon", "run", *workspace, log="daemon.log")
+        _wait_for("Dagster's UI", lambda: _answers(f"http://127.0.0.1:{port}"), programs)
         yield programs
     finally:
         with _deaf():
@@ -113,18 +119,24 @@ def _program(name: str) -> str:
     return found
 
 
-def _wait_for(url: str, programs: Sequence[Tied]) -> None:
+def _wait_for(what: str, is_there: Callable[[], bool], programs: Sequence[Tied]) -> None:
     deadline = time.monotonic() + _START_SECONDS
-    while not _answers(url):
+    while not is_there():
         for program in programs:
             program.check()
         if time.monotonic() > deadline:
             raise ErpUnavailable(
-                f"Dagster's UI does not answer within {_START_SECONDS} s",
-                where=url,
-                next_step=f"read {programs[0].log} and try again",
+                f"{what} does not answer within {_START_SECONDS} s",
+                where="legacy-sync up",
+                next_step=f"read {programs[-1].log} and try again",
             )
         time.sleep(_LOOK_EVERY_SECONDS)
+
+
+def _listens(port: int) -> bool:
+    """A code server does so only when it has loaded the definitions."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(url: str) -> bool:

@@ -101,6 +101,11 @@ def load_project(settings: Settings) -> Project:
     )
 
 
+def list_files(folder: Path) -> list[Path]:
+    """Every file of a mappings folder that may be read: mappings, environments and sources."""
+    return [file for part in (folder, folder / "environments", folder / "sources") for file in _config_files(part)]
+
+
 def dependencies_of(mappings: dict[str, Mapping]) -> dict[str, tuple[str, ...]]:
     """For each entity the entities that must be loaded before it, as far as they are mapped."""
     by_table: dict[str, list[str]] = {}

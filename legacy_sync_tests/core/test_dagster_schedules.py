@@ -1,12 +1,15 @@
 """When does a schedule tick, as the mapping says it?"""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from legacy_sync.errors import MappingInvalid
-from legacy_sync.mapping.model import Mapping, Schedule
-from legacy_sync.orchestration.schedules import to_cron
+from legacy_sync.mapping.loader import Project
+from legacy_sync.mapping.model import KeyRangePartitions, Mapping, Schedule
+from legacy_sync.orchestration.layout import Layout, build_layout
+from legacy_sync.orchestration.schedules import build_schedules, is_due, list_timetables, to_cron
 
 MAPPING = Mapping.model_validate(
     {
@@ -48,3 +51,66 @@ def test_interval_that_does_not_divide_the_clock_is_refused(every: str):
 def test_cron_line_is_taken_as_it_is():
     assert to_cron(MAPPING, Schedule(cron="15 6 * * 1-5")) == "15 6 * * 1-5"
     assert Schedule(every=timedelta(hours=1)).cron is None
+
+
+@pytest.mark.parametrize(
+    ("at", "last_start", "expected"),
+    [
+        ((3, 2, 0), None, True),
+        ((3, 2, 5), None, False),
+        ((3, 2, 5), (3, 2, 0), False),
+        ((3, 2, 5), (3, 1, 59), True),
+        ((3, 23, 0), (2, 2, 0), True),
+    ],
+)
+def test_mapping_is_due_at_its_time_and_after_a_time_it_missed(
+    at: tuple[int, int, int], last_start: tuple[int, int, int] | None, expected: bool
+):
+    mapping = MAPPING.model_copy(update={"schedule": Schedule(cron="0 2 * * *")})
+    assert is_due(mapping, in_berlin(*at), in_berlin(*last_start) if last_start else None) is expected
+
+
+def test_mapping_without_schedule_is_never_due():
+    assert not is_due(MAPPING, in_berlin(3, 2, 0), in_berlin(1, 2, 0))
+
+
+def test_names_of_schedules_stay_whatever_is_edited_beside_them():
+    a = with_words("a", schedule=Schedule(every="5m"))
+    names = [
+        named(a),
+        named(with_words("a", schedule=Schedule(cron="1 2 3 * *"))),
+        named(a, with_words("b", schedule=Schedule(every="1h"))),
+        named(with_words("0", schedule=Schedule(every="1h")), a),
+        named(a, with_words("b", partitions=KeyRangePartitions(type="key_range", buckets=4))),
+    ]
+    assert names == [["sync_sales"]] * len(names)
+
+
+def test_rhythm_in_another_zone_has_a_schedule_named_after_it():
+    far = with_words("b", schedule=Schedule(every="1h", timezone="America/New_York"))
+    near = with_words("a", schedule=Schedule(every="5m"))
+    assert named(near, far) == ["sync_sales_in_america_new_york", "sync_sales"]
+
+
+def test_cron_lines_of_a_group_are_one_schedule():
+    a, b = (with_words(name, schedule=Schedule(every=every)) for name, every in (("a", "5m"), ("b", "1h")))
+    c = with_words("c", schedule=Schedule(every="5m"))
+    (timetable,) = list_timetables(layout_of(a, b, c))
+    assert timetable.crons == ["*/5 * * * *", "0 * * * *"]
+
+
+def in_berlin(day: int, hour: int, minute: int) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=ZoneInfo("Europe/Berlin"))
+
+
+def with_words(entity: str, **words: object) -> Mapping:
+    own = {"entity": entity, "group": "sales", "source": MAPPING.source.model_copy(update={"table": entity})}
+    return MAPPING.model_copy(update={**own, **words})
+
+
+def layout_of(*mappings: Mapping) -> Layout:
+    return build_layout(Project({m.entity: m for m in mappings}, {}, 3, "dev", {}, ""))
+
+
+def named(*mappings: Mapping) -> list[str]:
+    return [schedule.name for schedule in build_schedules(layout_of(*mappings))]

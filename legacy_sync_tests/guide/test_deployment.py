@@ -39,9 +39,12 @@ def test_dagster_yaml_loads_with_a_real_postgresql(
         assert limits.pool_config.pool_granularity == PoolGranularity.RUN
 
 
-def test_workspace_loads_the_definitions_of_this_project() -> None:
-    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
-    assert [entry["python_module"]["module_name"] for entry in workspace["load_from"]] == ["legacy_sync.definitions"]
+def test_web_server_and_daemon_share_the_code_server_that_the_readme_starts() -> None:
+    (entry,) = yaml.safe_load((ROOT / "workspace.yaml").read_text())["load_from"]
+    server = entry["grpc_server"]
+    assert server["location_name"] == "legacy_sync.definitions"
+    start = f"dagster code-server start -h {server['host']} -p {server['port']} -m legacy_sync.definitions"
+    assert start in (ROOT / "README.md").read_text()
 
 
 def test_pyproject_has_no_dagster_table_that_would_win_over_the_workspace() -> None:

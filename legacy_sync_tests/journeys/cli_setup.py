@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
@@ -19,6 +21,7 @@ from legacy_sync.demo.four_d_server import FourDServer
 from legacy_sync.settings import PROJECT_ROOT
 
 PARENTS, VARIANTS = "products_parentproduct", "products_variantproduct"
+READY = "Ctrl-C ends everything"
 OURS = ("LEGACY_API_", "LEGACY_SYNC_", "ERP_DATABASE_URL", "DAGSTER_")
 
 
@@ -96,3 +99,41 @@ def cli(bare_cli: Cli, erp_url: str, four_d: FourDServer, landing_root: str) -> 
         "LEGACY_SYNC_MAPPINGS": str(mappings),
     }
     return bare_cli
+
+
+# --- programs that run for long
+
+
+def family_of(process: subprocess.Popen[str], folder: Path) -> list[psutil.Process]:
+    """The process, its children, and the database servers of its folder."""
+    servers = [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))]
+    return [*psutil.Process(process.pid).children(recursive=True), *servers]
+
+
+def words_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """What it has printed up to the line with the text."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            return "".join(lines)
+    raise AssertionError(f"it ended and said: {''.join(lines)}")
+
+
+@contextmanager
+def all_gone_afterwards(process: subprocess.Popen[str], folder: Path) -> Iterator[None]:
+    before = family_of(process, folder)
+    assert before
+    yield
+    process.communicate()
+    _, alive = psutil.wait_procs(before, timeout=25)
+    assert [p.cmdline() for p in alive] == []
+    assert [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))] == []

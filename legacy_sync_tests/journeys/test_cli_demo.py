@@ -2,54 +2,12 @@
 
 import signal
 import socket
-import subprocess
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-import psutil
 import pytest
-from cli_setup import PARENTS, Cli
+from cli_setup import PARENTS, READY, Cli, all_gone_afterwards, read_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-
-READY = "Ctrl-C ends everything"
-
-
-def family_of(process: subprocess.Popen[str], folder: Path) -> list[psutil.Process]:
-    """The process, its children, and the database servers of its folder."""
-    servers = [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))]
-    return [*psutil.Process(process.pid).children(recursive=True), *servers]
-
-
-def words_of(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
-
-
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """What it has printed up to the line with the text."""
-    assert process.stdout is not None
-    lines = []
-    for line in process.stdout:
-        lines.append(line)
-        if text in line:
-            return "".join(lines)
-    raise AssertionError(f"it ended and said: {''.join(lines)}")
-
-
-@contextmanager
-def all_gone_afterwards(process: subprocess.Popen[str], folder: Path) -> Iterator[None]:
-    before = family_of(process, folder)
-    assert before
-    yield
-    process.communicate()
-    _, alive = psutil.wait_procs(before, timeout=25)
-    assert [p.cmdline() for p in alive] == []
-    assert [p for p in psutil.process_iter() if any(str(folder) in word for word in words_of(p))] == []
 
 
 def cut_off(cli: Cli, number: signal.Signals) -> int:

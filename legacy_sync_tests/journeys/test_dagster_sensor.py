@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -259,6 +261,22 @@ def test_schedule_waits_for_a_run_under_way(loaded: Desk):
         assert schedule_tick(loaded, instance).skip_message == "still running: legacy/Artikel_Familie"
 
 
-def schedule_tick(desk: Desk, instance: dg.DagsterInstance) -> Any:
-    with dg.build_schedule_context(instance=instance, resources=resources()) as context:
+def test_schedule_starts_only_what_is_due_and_what_missed_its_time(loaded: Desk):
+    loaded.journey.remap(PARENTS, schedule={"every": "1m"})
+    now = datetime.now(UTC).replace(minute=7, second=0, microsecond=0) + timedelta(hours=1)
+    other = (now + timedelta(hours=12)).astimezone(ZoneInfo("Europe/Berlin"))
+    loaded.journey.remap(VARIANTS, schedule={"cron": f"0 {other.hour} * * *"})
+    with dg.instance_for_test() as instance:
+        (noon,) = schedule_tick(loaded, instance, now).run_requests
+        loaded.journey.execute("update legacy_sync.run set started_at = started_at - interval '3 days'")
+        (late,) = schedule_tick(loaded, instance, now).run_requests
+    assert set(noon.asset_selection) == set(FAMILY_PAIR)
+    assert set(late.asset_selection) == {*FAMILY_PAIR, *VARIANT_PAIR}
+
+
+def schedule_tick(desk: Desk, instance: dg.DagsterInstance, at: datetime | None = None) -> Any:
+    soon = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    with dg.build_schedule_context(
+        instance=instance, resources=resources(), scheduled_execution_time=at or soon
+    ) as context:
         return desk.definitions.resolve_schedule_def("sync_products").evaluate_tick(context)

@@ -1,6 +1,7 @@
 """Are documents and their lines one step in Dagster, cut by their number, loaded together and shown apart?"""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -115,7 +116,11 @@ def test_schedule_and_job_take_the_whole_unit(loaded: Desk):
     schedule = loaded.definitions.resolve_schedule_def("sync_documents")
     with (
         dg.instance_for_test() as instance,
-        dg.build_schedule_context(instance=instance, resources=resources()) as context,
+        dg.build_schedule_context(
+            instance=instance,
+            resources=resources(),
+            scheduled_execution_time=datetime(2026, 11, 2, 9, 15, tzinfo=UTC),
+        ) as context,
     ):
         (request,) = schedule.evaluate_tick(context).run_requests
     assert set(request.asset_selection) == set(ALL)

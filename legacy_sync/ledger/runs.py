@@ -235,7 +235,7 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     """For each entity its last run, its open quarantine and conflicts, its bound rows and its newest watermark."""
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
-               good.finished_at as last_success_at,
+               good.finished_at as last_success_at, good.mapping_version,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
@@ -246,12 +246,23 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
         from legacy_sync.entity e
         left join lateral (select * from legacy_sync.run r where r.entity_id = e.id
                            order by r.id desc limit 1) r on true
-        left join lateral (select finished_at from legacy_sync.run r where r.entity_id = e.id
+        left join lateral (select finished_at, mapping_version from legacy_sync.run r where r.entity_id = e.id
                            and r.outcome like 'succeeded%' order by r.id desc limit 1) good on true
         order by e.name
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
+
+
+def list_loading(connection: psycopg.Connection) -> list[str]:
+    """The entities that are being loaded now, by whatever process."""
+    rows = connection.execute(
+        "select e.name from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()"
+        " join legacy_sync.entity e on e.id = l.objid::bigint"
+        " where l.locktype = 'advisory' and l.classid = %s and l.granted",
+        [_LOCK_SPACE],
+    )
+    return [str(name) for (name,) in rows.fetchall()]
 
 
 def read_links(connection: psycopg.Connection) -> dict[str, dict[str, dict[str, int]]]:

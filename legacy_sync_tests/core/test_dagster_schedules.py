@@ -6,7 +6,7 @@ import pytest
 
 from legacy_sync.errors import MappingInvalid
 from legacy_sync.mapping.model import Mapping, Schedule
-from legacy_sync.orchestration.schedules import to_cron
+from legacy_sync.orchestration.rhythm import to_cron
 
 MAPPING = Mapping.model_validate(
     {

@@ -236,6 +236,7 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
                good.finished_at as last_success_at, good.mapping_version,
+               brought.id as brought_run, brought.finished_at as brought_at,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
@@ -248,6 +249,11 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
                            order by r.id desc limit 1) r on true
         left join lateral (select finished_at, mapping_version from legacy_sync.run r where r.entity_id = e.id
                            and r.outcome like 'succeeded%' order by r.id desc limit 1) good on true
+        left join lateral (
+            select x.id, x.finished_at from (select id, finished_at, counts from legacy_sync.run
+                where entity_id = e.id and outcome like 'succeeded%' order by id desc limit 100) x
+            where jsonb_path_exists(x.counts, '$.keyvalue() ? (@.key like_regex "^(inserted|updated|adopted)$"
+                && @.value > 0)') order by x.id desc limit 1) brought on true
         order by e.name
     """
     with connection.cursor(row_factory=dict_row) as cursor:

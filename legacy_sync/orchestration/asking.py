@@ -113,18 +113,28 @@ def _asked(
 
 
 def _children_to_replay(tick: Tick, cut: Cut, loaded: Iterable[Mapping]) -> list[Mapping]:
-    """Entities of the cut whose parked rows wait for a parent that is loaded now, or has been since."""
+    """Entities of the cut whose parked rows wait for a parent that is loaded now, or has been since.
+
+    Those that changed themselves try their waiting rows in a run of their own.
+    """
+    changed = {m.entity for m in tick.layout.with_units(m for c in tick.changes for m in c.mappings)}
     changing = {m.entity for m in loaded}
     found = []
     for mapping in cut.mappings:
-        if mapping.entity not in tick.ledger.waiting or mapping.entity in changing or _is_busy(tick, mapping):
+        if mapping.entity not in tick.ledger.waiting or mapping.entity in changed or _is_busy(tick, mapping):
             continue
         in_this_run = changing & set(tick.layout.dependencies[mapping.entity])
-        newest = _newest_parent_run(tick, mapping)
-        seen = max(tick.ledger.run_of(mapping.entity), tick.memory.replays.get(mapping.entity, 0))
-        if in_this_run or (newest > seen and _is_mine(tick, mapping)):
+        if in_this_run or (_has_new_parent(tick, mapping) and _is_mine(tick, mapping)):
             found.append(mapping)
     return found
+
+
+def _has_new_parent(tick: Tick, mapping: Mapping) -> bool:
+    """Whether a parent got rows after the last run of the entity began, and that was not answered yet."""
+    began = tick.ledger.state_of(mapping.entity).get("started_at")
+    times = [tick.ledger.state_of(p).get("brought_at") for p in tick.layout.dependencies[mapping.entity]]
+    is_later = any(time and (began is None or time > began) for time in times)
+    return is_later and _newest_parent_run(tick, mapping) > tick.memory.replays.get(mapping.entity, 0)
 
 
 def _is_busy(tick: Tick, mapping: Mapping) -> bool:
@@ -133,10 +143,5 @@ def _is_busy(tick: Tick, mapping: Mapping) -> bool:
 
 def _newest_parent_run(tick: Tick, mapping: Mapping) -> int:
     """The last run of a parent that brought or changed rows; 0 if there is none."""
-    numbers = [0]
-    for parent in tick.layout.dependencies[mapping.entity]:
-        state = tick.ledger.states.get(parent) or {}
-        counts = state.get("counts") or {}
-        if any(counts.get(name) for name in ("inserted", "updated", "adopted")):
-            numbers.append(tick.ledger.run_of(parent))
-    return max(numbers)
+    parents = tick.layout.dependencies[mapping.entity]
+    return max((tick.ledger.state_of(parent).get("brought_run") or 0 for parent in parents), default=0)

@@ -48,10 +48,6 @@ class Ledger:
         """The last run of an entity; empty if it never ran."""
         return self.states.get(entity) or {}
 
-    def run_of(self, entity: str) -> int:
-        """The number of its last run; 0 if there was none."""
-        return self.state_of(entity).get("run_id") or 0
-
     def loaded_at(self, mapping: Mapping) -> datetime | None:
         """When its last good run ended."""
         return self.state_of(mapping.entity).get("last_success_at")

@@ -102,8 +102,12 @@ def start_run(
     mode: str,
     mapping_version: str,
     dagster_run_id: str | None,
+    accepted_by: str | None = None,
 ) -> int:
-    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed."""
+    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed.
+
+    `accepted_by` is who lets changes pass that the guards would stop.
+    """
     connection.execute(
         "update legacy_sync.run set outcome = 'failed', finished_at = clock_timestamp(),"
         " message = 'the process ended without a word; its transaction was rolled back'"
@@ -111,9 +115,9 @@ def start_run(
         [entity_id],
     )
     row = connection.execute(
-        "insert into legacy_sync.run (entity_id, mode, mapping_version, started_by, dagster_run_id)"
-        " values (%s, %s, %s, %s, %s) returning id",
-        [entity_id, mode, mapping_version, _who(), dagster_run_id],
+        "insert into legacy_sync.run (entity_id, mode, mapping_version, started_by, dagster_run_id, accepted_by)"
+        " values (%s, %s, %s, %s, %s, %s) returning id",
+        [entity_id, mode, mapping_version, who(), dagster_run_id, accepted_by],
     ).fetchone()
     assert row is not None  # insert … returning
     return int(row[0])
@@ -235,6 +239,7 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     """For each entity its last run, its open quarantine and conflicts, its bound rows and its newest watermark."""
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
+               r.accepted_by,
                good.finished_at as last_success_at, good.mapping_version,
                brought.id as brought_run, brought.finished_at as brought_at,
                (select count(*) from legacy_sync.binding b
@@ -285,7 +290,8 @@ def read_links(connection: psycopg.Connection) -> dict[str, dict[str, dict[str, 
     return {str(name): dict(links) for name, links in rows}
 
 
-def _who() -> str:
+def who() -> str:
+    """The user of this process and the machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no entry in the password database, as in some containers

@@ -49,6 +49,9 @@ def status(entities: EntitiesArgument = None, as_json: JsonOption = False) -> No
     for row in rows:
         if row["message"]:
             console().print(f"{row['entity']}: {row['message']}", markup=False, style="red", soft_wrap=True)
+        if row["accepted_by"]:
+            text = f"{row['entity']}: its last run had no guards, as {row['accepted_by']} wanted (--accept-shrink)"
+            console().print(text, markup=False, soft_wrap=True)
     print_next(_next_steps(rows))
 
 
@@ -85,6 +88,7 @@ def _state_of(state: Dict[str, Any], links: dict[str, dict[str, int]], now: date
         "links": links,
         "link_rates": link_rates(links),
         "message": state.get("message") if failed else None,
+        "accepted_by": state.get("accepted_by"),
     }
 
 

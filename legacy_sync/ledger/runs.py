@@ -102,8 +102,12 @@ def start_run(
     mode: str,
     mapping_version: str,
     dagster_run_id: str | None,
+    accepted_by: str | None = None,
 ) -> int:
-    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed."""
+    """Writes the beginning of a run at once, so that a run that dies is seen; runs that died before are closed.
+
+    `accepted_by` is who lets changes pass that the guards would stop.
+    """
     connection.execute(
         "update legacy_sync.run set outcome = 'failed', finished_at = clock_timestamp(),"
         " message = 'the process ended without a word; its transaction was rolled back'"
@@ -111,9 +115,9 @@ def start_run(
         [entity_id],
     )
     row = connection.execute(
-        "insert into legacy_sync.run (entity_id, mode, mapping_version, started_by, dagster_run_id)"
-        " values (%s, %s, %s, %s, %s) returning id",
-        [entity_id, mode, mapping_version, _who(), dagster_run_id],
+        "insert into legacy_sync.run (entity_id, mode, mapping_version, started_by, dagster_run_id, accepted_by)"
+        " values (%s, %s, %s, %s, %s, %s) returning id",
+        [entity_id, mode, mapping_version, who(), dagster_run_id, accepted_by],
     ).fetchone()
     assert row is not None  # insert … returning
     return int(row[0])
@@ -248,7 +252,9 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     """For each entity its last run, its open quarantine and conflicts, its bound rows and its newest watermark."""
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
-               good.finished_at as last_success_at,
+               r.accepted_by,
+               good.finished_at as last_success_at, good.mapping_version,
+               brought.id as brought_run, brought.finished_at as brought_at,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
@@ -259,12 +265,28 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
         from legacy_sync.entity e
         left join lateral (select * from legacy_sync.run r where r.entity_id = e.id
                            order by r.id desc limit 1) r on true
-        left join lateral (select finished_at from legacy_sync.run r where r.entity_id = e.id
+        left join lateral (select finished_at, mapping_version from legacy_sync.run r where r.entity_id = e.id
                            and r.outcome like 'succeeded%' order by r.id desc limit 1) good on true
+        left join lateral (
+            select x.id, x.finished_at from (select id, finished_at, counts from legacy_sync.run
+                where entity_id = e.id and outcome like 'succeeded%' order by id desc limit 100) x
+            where jsonb_path_exists(x.counts, '$.keyvalue() ? (@.key like_regex "^(inserted|updated|adopted)$"
+                && @.value > 0)') order by x.id desc limit 1) brought on true
         order by e.name
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
+
+
+def list_loading(connection: psycopg.Connection) -> list[str]:
+    """The entities that are being loaded now, by whatever process."""
+    rows = connection.execute(
+        "select e.name from pg_locks l join pg_database d on d.oid = l.database and d.datname = current_database()"
+        " join legacy_sync.entity e on e.id = l.objid::bigint"
+        " where l.locktype = 'advisory' and l.classid = %s and l.granted",
+        [_LOCK_SPACE],
+    )
+    return [str(name) for (name,) in rows.fetchall()]
 
 
 def read_links(connection: psycopg.Connection) -> dict[str, dict[str, dict[str, int]]]:
@@ -281,7 +303,8 @@ def read_links(connection: psycopg.Connection) -> dict[str, dict[str, dict[str, 
     return {str(name): dict(links) for name, links in rows}
 
 
-def _who() -> str:
+def who() -> str:
+    """The user of this process and the machine."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # no entry in the password database, as in some containers

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+from datetime import timedelta
+from zoneinfo import available_timezones
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from cronsim import CronSim, CronSimError
 
+from legacy_sync.mapping.clock import cron_error, is_zone
 from legacy_sync.mapping.document import ValuePath
 from legacy_sync.mapping.links import Finding, check_links, must_be_mapped, must_be_reference
 from legacy_sync.mapping.model import (
@@ -48,14 +48,17 @@ def check_words(mapping: Mapping) -> Iterator[Finding]:
 
 
 def check_dependencies(mapping: Mapping, entities: Iterable[str]) -> Iterator[Finding]:
-    """Names in depends_on that are no entity."""
+    """Names in depends_on and schedule.only_after that are no other entity."""
     known = [name for name in entities if name != mapping.entity]
-    for n, name in enumerate(mapping.depends_on):
-        if name == mapping.entity:
-            yield Finding(("depends_on", n), f"{name} depends on itself", "remove the line")
-        elif name not in known:
-            next_step = did_you_mean(name, known, f"choose one of {name_all(known)}")
-            yield Finding(("depends_on", n), f'"{name}" is no entity', next_step)
+    only_after = mapping.schedule.only_after if mapping.schedule else ()
+    for path, verb, names in ((("depends_on",), "depends on", mapping.depends_on),
+                              (("schedule", "only_after"), "waits for", only_after)):  # fmt: skip
+        for n, name in enumerate(names):
+            if name == mapping.entity:
+                yield Finding((*path, n), f"{name} {verb} itself", "remove the line")
+            elif name not in known:
+                next_step = did_you_mean(name, known, f"choose one of {name_all(known)}")
+                yield Finding((*path, n), f'"{name}" is no entity', next_step)
 
 
 def _check_ownership(mapping: Mapping) -> Iterator[Finding]:
@@ -243,22 +246,9 @@ def _check_schedule(mapping: Mapping) -> Iterator[Finding]:
         return
     if schedule.every is not None and schedule.every < timedelta(minutes=1):
         yield Finding(("schedule", "every"), "an interval below one minute is too short", "write every: 1m or more")
-    if schedule.cron is not None and (reason := _cron_error(schedule.cron)):
+    if schedule.cron is not None and (reason := cron_error(schedule.cron)):
         next_step = 'write minute, hour, day, month and weekday, such as "0 2 * * *" for 02:00 every day'
         yield Finding(("schedule", "cron"), f'"{schedule.cron}" is no cron line: {reason}', next_step)
-
-
-def _cron_error(line: str) -> str | None:
-    parts = line.split()
-    if len(parts) != 5:
-        return f"it has {len(parts)} parts, not 5"
-    try:
-        next(CronSim(line, datetime(2024, 1, 1, tzinfo=UTC)))
-    except CronSimError as error:
-        return str(error).lower()
-    except StopIteration:
-        return "it never comes true"
-    return None
 
 
 def _check_timezones(mapping: Mapping) -> Iterator[Finding]:
@@ -283,8 +273,6 @@ def _casts_of(part: Part, path: ValuePath) -> Iterator[tuple[ValuePath, Cast]]:
 
 
 def _check_zone(path: ValuePath, name: str) -> Iterator[Finding]:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+    if not is_zone(name):
         otherwise = 'write an IANA name such as "Europe/Berlin" or "UTC"'
         yield Finding(path, f'"{name}" is no time zone', did_you_mean(name, available_timezones(), otherwise))

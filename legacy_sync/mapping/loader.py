@@ -255,6 +255,11 @@ class _Reader:
             path = _path_of_dependency(mappings[cycle[0]], mappings[cycle[1]])
             where = self._documents[cycle[0]].where(path)
             self.problems.append(Problem(what, where, 'remove one of the references or "depends_on" lines'))
+        after = {entity: m.schedule.only_after if m.schedule else () for entity, m in mappings.items()}
+        if cycle := find_circle(after):
+            what = "the schedules of these entities wait for each other: " + " → ".join(cycle)
+            where = self._documents[cycle[0]].where(("schedule", "only_after"))
+            self.problems.append(Problem(what, where, 'remove one of the names in "only_after"'))
 
     def check_together(self, mappings: dict[str, Mapping]) -> None:
         """What two mappings say differently, though they must agree."""

@@ -698,6 +698,11 @@ class Schedule(Word):
     cron: str | None = Field(default=None, description="minute, hour, day, month and weekday, such as 0 2 * * *")
     every: Duration | None = Field(default=None, description="one minute or more")
     timezone: str = Field(default="Europe/Berlin", description="IANA zone of the cron line")
+    only_after: Names = Field(
+        default=(),
+        description="entities whose last run must have succeeded since their own schedule's last tick (without a"
+        " schedule: since the last tick of this one); else this tick is left out and says why",
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validator
 
 from legacy_sync.mapping.document import ValuePath
+from legacy_sync.mapping.maintenance import Maintenance
 from legacy_sync.mapping.model import Names, Values, Word
 from legacy_sync.settings import mask_url
 
@@ -31,6 +32,9 @@ class SourceWords(Word):
     description: str = ""
     watch: bool = Field(
         default=True, description="the change sensor looks at it every tick; false: only schedules start runs"
+    )
+    maintenance: tuple[Maintenance, ...] = Field(
+        default=(), description="times in which sensors and schedules leave the source alone"
     )
 
     @property

@@ -12,7 +12,7 @@ from legacy_sync.orchestration.layout import build_layout
 from legacy_sync.orchestration.projects import read_project
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.orchestration.schedules import build_schedules
-from legacy_sync.orchestration.sensors import build_sensor
+from legacy_sync.orchestration.sensors import build_sensors
 from legacy_sync.settings import Settings
 
 DEFAULT_RETRIES = Retries()
@@ -27,7 +27,7 @@ def build_definitions(settings: Settings, retries: Retries = DEFAULT_RETRIES) ->
         asset_checks=[build_reconciliation(layout.project, m, retries) for m in mappings],
         jobs=[*build_jobs(layout), build_everything(layout, lambda name: definitions.resolve_job_def(name))],
         schedules=build_schedules(layout),
-        sensors=[build_sensor(layout)],
+        sensors=build_sensors(layout),
         resources={"legacy_api": LegacyApi(), "erp_database": ErpDatabase()},
         executor=executor,
     )

@@ -114,6 +114,12 @@ class Layout:
         return next((m for m in mappings if self.partitions_of(m) is not None), None)
 
     @property
+    def watched_sources(self) -> list[str]:
+        """The sources that a sensor may ask every tick; the others are read when their schedule says so."""
+        used = dict.fromkeys(table.mapping.source.server for table in self.tables)
+        return sorted((n for n in used if self.project.sources[n].options.watch), key=lambda n: (n != FOUR_D, n))
+
+    @property
     def groups(self) -> list[str]:
         """The names of all groups."""
         return list(dict.fromkeys(m.group for m in self.project.mappings.values()))

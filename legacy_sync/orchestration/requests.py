@@ -36,11 +36,25 @@ _RANGE_END = "dagster/asset_partition_range_end"
 
 @dataclass(frozen=True)
 class Ledger:
-    """What the ledger knows at one moment: watermarks, last runs, and entities whose rows wait for a parent."""
+    """What the ledger knows at one moment: watermarks, last runs, entities whose rows wait for a parent, and loads."""
 
     marks: dict[str, Marks]
     states: dict[str, dict[str, Any]]
     waiting: frozenset[str]
+    loading: frozenset[str]
+    """entities that some process is loading now, Dagster's or not"""
+
+    def state_of(self, entity: str) -> dict[str, Any]:
+        """The last run of an entity; empty if it never ran."""
+        return self.states.get(entity) or {}
+
+    def loaded_at(self, mapping: Mapping) -> datetime | None:
+        """When its last good run ended."""
+        return self.state_of(mapping.entity).get("last_success_at")
+
+    def version_of(self, mapping: Mapping) -> str | None:
+        """The version of the mapping in its last good run."""
+        return self.state_of(mapping.entity).get("mapping_version")
 
 
 def read_ledger(workspace: Workspace, mappings: Iterable[Mapping]) -> Ledger:
@@ -52,7 +66,8 @@ def read_ledger(workspace: Workspace, mappings: Iterable[Mapping]) -> Ledger:
             marks[mapping.entity] = {p: w.value for p, w in runs.read_watermarks(connection, entity_id).items()}
         open_rows = quarantine.count_open(connection)
         waiting = {row["entity"] for row in open_rows if row["reason"] in quarantine.DEPENDS_ON_ERP}
-        return Ledger(marks, runs.list_entity_states(connection), frozenset(waiting))
+        states, loading = runs.list_entity_states(connection), runs.list_loading(connection)
+        return Ledger(marks, states, frozenset(waiting), frozenset(loading))
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,11 @@ def busy_assets(instance: dg.DagsterInstance, jobs: dict[str, list[dg.AssetKey]]
     """Assets of runs that are queued or running, however they were started; `jobs` says what whole jobs run."""
     unfinished = instance.get_runs(dg.RunsFilter(statuses=list(_UNFINISHED)), limit=500)
     return {key for run in unfinished for key in run.asset_selection or jobs.get(run.job_name) or ()}
+
+
+def loading_assets(layout: Layout, entities: Iterable[str]) -> set[dg.AssetKey]:
+    """The ERP assets of entities that some process is loading, however it was started."""
+    return {erp_key(entity) for entity in entities if entity in layout.project.mappings}
 
 
 def _today(mapping: Mapping) -> date:

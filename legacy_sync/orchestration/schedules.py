@@ -15,24 +15,27 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 from cronsim import CronSim
 
-from legacy_sync.errors import MappingInvalid, Problem, RetryLater
+from legacy_sync.errors import RetryLater
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.mapping.model import Schedule as Rhythm
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Cut, Layout
+from legacy_sync.orchestration.pauses import in_maintenance, waits_for
 from legacy_sync.orchestration.requests import (
     Ledger,
     busy_assets,
     checks_of,
     in_blocks,
+    list_partitions,
+    loading_assets,
     newest_partition,
     read_ledger,
     tags_of,
     wanted_of,
 )
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
+from legacy_sync.orchestration.rhythm import to_cron
 
-_MINUTE, _HOUR, _DAY, _WEEK = (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), timedelta(weeks=1))
 _USUAL_ZONE = Rhythm.model_fields["timezone"].default
 _ASSET_JOB = "__ASSET_JOB"  # Dagster's own job over all assets: the only one that takes every way of partitioning
 
@@ -67,31 +70,6 @@ def list_timetables(layout: Layout) -> list[Timetable]:
 def build_schedules(layout: Layout) -> list[dg.ScheduleDefinition]:
     """A schedule for every timetable."""
     return [_build(layout, timetable) for timetable in list_timetables(layout)]
-
-
-def to_cron(mapping: Mapping, rhythm: Rhythm) -> str:
-    """The cron line of a rhythm; raises MappingInvalid for an interval the clock cannot be divided into."""
-    if rhythm.cron:
-        return rhythm.cron
-    every = rhythm.every or timedelta()
-    if every == _WEEK:
-        return "0 0 * * 1"
-    if every == _DAY:
-        return "0 0 * * *"
-    if every >= _HOUR and every % _HOUR == timedelta() and _DAY % every == timedelta():
-        return f"0 */{every // _HOUR} * * *" if every > _HOUR else "0 * * * *"
-    if _MINUTE <= every < _HOUR and every % _MINUTE == timedelta() and _HOUR % every == timedelta():
-        return f"*/{every // _MINUTE} * * * *" if every > _MINUTE else "* * * * *"
-    raise MappingInvalid(
-        [
-            Problem(
-                f"an interval of {every} does not fit the clock evenly",
-                f"mapping {mapping.entity}, schedule.every",
-                "choose minutes that divide an hour (1m, 5m, 15m, 30m), hours that divide a day (1h, 2h, 6h), 1d or 1w,"
-                " or write a `cron` line",
-            )
-        ]
-    )
 
 
 def is_due(mapping: Mapping, at: datetime, last_start: datetime | None) -> bool:
@@ -130,6 +108,8 @@ def _build(layout: Layout, timetable: Timetable) -> dg.ScheduleDefinition:
             requests, notes = _ask(layout, timetable, context, legacy_api, erp_database)
         except RetryLater as error:
             return dg.SkipReason(str(error))
+        if requests and notes:
+            context.log.info(f"left out: {'; '.join(notes)}")
         return requests or dg.SkipReason("; ".join(notes) or "nothing is due")
 
     return tick
@@ -148,21 +128,51 @@ def _ask(
 ) -> tuple[list[dg.RunRequest], list[str]]:
     """The runs of one tick, and why others have to wait."""
     with opened(layout.project, legacy_api, erp_database) as workspace:
-        ledger = read_ledger(workspace, [m for t in layout.tables for m in t.readers])
+        ledger = read_ledger(workspace, layout.project.mappings.values())
     at = context.scheduled_execution_time
     due = [m for m in timetable.mappings if is_due(m, at, _last_start(layout, m, ledger))]
-    busy = busy_assets(context.instance, whole_jobs(layout))
-    requests: list[dg.RunRequest] = []
-    notes: list[str] = []
-    for cut in _cuts(layout, timetable.group, due):
-        keys = layout.keys_of(cut.mappings)
-        if held := busy & set(keys):
-            notes.append(f"still running: {', '.join(sorted(k.to_user_string() for k in held))}")
-            continue
-        for block in _blocks(layout, cut, ledger):
-            tags = tags_of(cut, block, f"schedule {timetable.name}")
-            requests.append(dg.RunRequest(asset_selection=keys, asset_check_keys=checks_of(layout, keys), tags=tags))
-    return requests, notes
+    waiting = _waiting(layout, ledger, due, at.astimezone(UTC), busy_assets(context.instance, whole_jobs(layout)))
+    ready = [m for m in due if m.entity not in waiting]
+    requests = [
+        request
+        for cut in _cuts(layout, timetable.group, ready)
+        for request in _requests(layout, ledger, cut, f"schedule {timetable.name}")
+    ]
+    return requests, list(dict.fromkeys(waiting.values()))
+
+
+def _waiting(
+    layout: Layout, ledger: Ledger, due: Iterable[Mapping], now: datetime, busy: set[dg.AssetKey]
+) -> dict[str, str]:
+    """Those that cannot run now, and why; what is loaded together waits together."""
+    busy = busy | loading_assets(layout, ledger.loading)
+    waiting: dict[str, str] = {}
+    for mapping in due:
+        under_way = busy.intersection(layout.keys_of([mapping]))
+        reason = (
+            in_maintenance(layout, mapping.source.server, now)
+            or waits_for(layout, ledger, mapping, now)
+            or (f"still running: {', '.join(sorted(k.to_user_string() for k in under_way))}" if under_way else None)
+        )
+        if reason:
+            waiting.update({m.entity: reason for m in layout.with_units([mapping])})
+    return waiting
+
+
+def _requests(layout: Layout, ledger: Ledger, cut: Cut, started_by: str) -> list[dg.RunRequest]:
+    """A run per block; what 4D's counter tells of all partitions is asked for in one, apart from the others."""
+    by_counter = [m for m in cut.mappings if m.strategy == "global_stamp" and layout.partitions_of(m) is not None]
+    apart = {m.entity for m in layout.with_units(by_counter)}
+    parts = [[m for m in cut.mappings if (m.entity in apart) is is_apart] for is_apart in (True, False)]
+    return [
+        dg.RunRequest(
+            asset_selection=(keys := layout.keys_of(part.mappings)),
+            asset_check_keys=checks_of(layout, keys),
+            tags=tags_of(part, block, started_by),
+        )
+        for part in (layout.part_of(cut, mappings) for mappings in parts if mappings)
+        for block in _blocks(layout, ledger, part, is_whole=part.mappings[0].entity in apart)
+    ]
 
 
 def _last_start(layout: Layout, mapping: Mapping, ledger: Ledger) -> datetime | None:
@@ -179,10 +189,12 @@ def _cuts(layout: Layout, group: str, due: Iterable[Mapping]) -> list[Cut]:
     return [layout.part_of(cut, members) for cut, members in parts if members]
 
 
-def _blocks(layout: Layout, cut: Cut, ledger: Ledger) -> list[list[str]]:
+def _blocks(layout: Layout, ledger: Ledger, cut: Cut, *, is_whole: bool) -> list[list[str]]:
     mapping = cut.partitioned
     if mapping is None:
         return [[newest_partition(cut.mappings[0])]]
-    tables = [t for t in layout.tables if t.is_read_by(cut.mappings)]
-    wanted = {p for t in tables if layout.are_cut_alike(t.mapping, mapping) for p in wanted_of(t, ledger).partitions}
+    if is_whole:
+        return [list_partitions(mapping)]
+    tables = [t for t in layout.tables if t.is_read_by(cut.mappings) and layout.are_cut_alike(t.mapping, mapping)]
+    wanted = {p for t in tables for p in wanted_of(t, ledger).partitions}
     return in_blocks(mapping, wanted or {newest_partition(mapping)})

@@ -1,6 +1,7 @@
 """What does the sensor remember between two ticks? For each table what was seen, asked for and loaded; as JSON."""
 
 import json
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, date, datetime
 from hashlib import blake2b
@@ -9,21 +10,24 @@ from typing import Any
 import dagster as dg
 from dagster import DagsterRunStatus
 
+from legacy_sync.orchestration.outages import Outage, read_outage
+
 BATCH_TAG = "legacy_sync/batch"
-_VERSION = 1
+_VERSION = 2
 _MOST_FAILURES = 5
 _FIRST_PAUSE_SECONDS = 30.0
 _LONGEST_PAUSE_SECONDS = 1800.0
+_GIVEN_UP_SECONDS = 6 * 3600.0
 _LAUNCH_SECONDS = 120.0
 
 
 @dataclass
 class TableState:
-    """One table. `seen` is a count and a newest cursor, as text, of the rows from `since` on.
+    """One table. `seen` is what a look showed, as text; of a cursor: count and newest of the rows from `since` on.
 
     `done_*` is what was seen when the last successful run was asked for, `asked_*` the same for the run
     under way (`batch` is its tag, empty if there is none). Comparing with what was seen *before* a run
-    means that a change during the run is seen as one.
+    means that a change during the run is seen as one. `asked_for` is the look that made the sensor ask.
     """
 
     done_seen: str | None = None
@@ -31,6 +35,7 @@ class TableState:
     done_at: float = 0.0
     asked_seen: str | None = None
     asked_since: str | None = None
+    asked_for: str | None = None
     asked_at: float = 0.0
     failed_seen: str | None = None
     batch: str = ""
@@ -38,15 +43,20 @@ class TableState:
     failures: int = 0
     not_before: float = 0.0
     probed_at: float = 0.0
+    looked_stamp: int | None = None
+    """where the source's counter stood when the table was looked at last and had no change"""
+    due_at: float = 0.0
+    """when a run was asked for last because it was due, unless it failed"""
+    refusal: Outage = field(default_factory=Outage)
 
     @property
     def since(self) -> date | None:
         """From which cursor on to look, so that what is seen can be compared with what was."""
         return date.fromisoformat(self.done_since) if self.done_since else None
 
-    def ask(self, batch: str, seen: str | None, since: date | None, now: float) -> None:
-        """A run was asked for; `seen` is None if it does not cover all that is wanted."""
-        self.batch, self.asked_seen, self.asked_at = batch, seen, now
+    def ask(self, batch: str, seen: str | None, since: date | None, because: str, now: float) -> None:
+        """A run was asked for `because` of a look; `seen` is None if it does not cover all that is wanted."""
+        self.batch, self.asked_seen, self.asked_at, self.asked_for = batch, seen, now, because
         self.asked_since = since.isoformat() if since else None
         self.attempt += 1
 
@@ -57,15 +67,14 @@ class TableState:
 
     def fail(self, now: float) -> None:
         """The run failed: the next one waits, longer each time."""
-        self.batch = ""
-        self.failed_seen = self.asked_seen
+        self.batch, self.due_at, self.failed_seen = "", 0.0, self.asked_for
         self.failures += 1
-        self.not_before = now + min(_FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1), _LONGEST_PAUSE_SECONDS)
+        self.not_before = now + min(_FIRST_PAUSE_SECONDS * 2.0 ** min(self.failures - 1, 16), _LONGEST_PAUSE_SECONDS)
 
     def may_try(self, seen: str, now: float) -> bool:
-        """Whether a run may be asked for; after five failures only when the table has changed again."""
+        """Whether a run may be asked for; after five failures at once only for a new change, else six hours later."""
         if self.failures >= _MOST_FAILURES:
-            if seen == self.failed_seen:
+            if seen == self.failed_seen and now < self.asked_at + _GIVEN_UP_SECONDS:
                 return False
             self.failures = 0
         return now >= self.not_before
@@ -73,22 +82,18 @@ class TableState:
 
 @dataclass
 class Memory:
-    """All tables, and whether the source was away."""
+    """All tables, and whether an end was away."""
 
     tables: dict[str, TableState] = field(default_factory=dict)
     replays: dict[str, int] = field(default_factory=dict)
     """entity → newest run of its parents after which its waiting rows were tried again"""
-    failures: int = 0
-    not_before: float = 0.0
+    outage: Outage = field(default_factory=Outage)
+    began: float = field(default_factory=time.time)
+    """when this memory began; part of every run key, so that one that was reset repeats none"""
 
     def of(self, table: str) -> TableState:
         """The state of a table, new if it was never seen."""
         return self.tables.setdefault(table, TableState())
-
-    def source_is_away(self, now: float) -> None:
-        """The next look waits, longer each time, at most five minutes."""
-        self.failures += 1
-        self.not_before = now + min(_FIRST_PAUSE_SECONDS * 2 ** (self.failures - 1), 300.0)
 
     def to_cursor(self) -> str:
         """The sensor's cursor."""
@@ -103,8 +108,12 @@ def read_memory(cursor: str | None) -> Memory:
         return Memory()
     if not isinstance(data, dict) or data.pop("version", None) != _VERSION:
         return Memory()
-    tables = {name: TableState(**state) for name, state in data.pop("tables").items()}
-    return Memory(tables=tables, **data)
+    tables = {name: _read_state(state) for name, state in data.pop("tables").items()}
+    return Memory(tables=tables, outage=read_outage(data.pop("outage")), **data)
+
+
+def _read_state(data: dict[str, Any]) -> TableState:
+    return TableState(refusal=read_outage(data.pop("refusal")), **data)
 
 
 def settle(memory: Memory, instance: dg.DagsterInstance, loaded_at: dict[str, datetime | None], now: float) -> None:

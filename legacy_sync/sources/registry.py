@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from legacy_sync.errors import SettingsInvalid
 from legacy_sync.mapping.source_files import GROUP, SourceSpec, list_kinds
-from legacy_sync.mapping.source_words import DatabaseWords, FilesWords, FourDWords, RestWords
+from legacy_sync.mapping.source_words import DatabaseWords, FilesWords, FourDWords, RestWords, SourceWords
 from legacy_sync.settings import Settings
 from legacy_sync.sources.base import Source, SourceKind
 
@@ -48,7 +48,8 @@ def find_kind(kind: str) -> SourceKind:
 def _open_four_d(spec: SourceSpec, settings: Settings) -> FourDSource:
     from legacy_sync.sources.four_d.source import create
 
-    return create(settings, spec.options.model_dump(exclude={"type", "description", "watch"}, exclude_unset=True))
+    options = spec.options.model_dump(exclude={*SourceWords.model_fields}, exclude_unset=True)
+    return create(settings, options)
 
 
 def _open_rest(spec: SourceSpec, _settings: Settings) -> RestSource:

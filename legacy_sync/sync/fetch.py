@@ -134,12 +134,13 @@ def fetch_table(
     *,
     full: bool = False,
     progress: Progress | None = None,
+    accept: bool = False,
 ) -> FetchSummary:
     """Lands the rows of the named partitions, or of all that may have changes; `full` ignores the watermark.
 
-    A fetch that fails leaves nothing in the landing.
+    A fetch that fails leaves nothing in the landing. `accept`: a person says that an empty table is empty.
     """
-    return land(workspace, plan_work(workspace, mapping, partitions, full=full), progress)
+    return land(workspace, plan_work(workspace, mapping, partitions, full=full, accept=accept), progress)
 
 
 def land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> FetchSummary:

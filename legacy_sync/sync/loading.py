@@ -58,10 +58,12 @@ def loading(
     dagster_run_id: str | None = None,
     within: psycopg.Connection | None = None,
     accept: bool = False,
+    accepted_by: str | None = None,
 ) -> Iterator[list[Loader]]:
     """Loaders over one connection that nobody else has, each with a run in the ledger that ends as this block does.
 
-    A dry run is the same in a transaction that is rolled back, its own or one the caller is `within`.
+    A dry run is the same in a transaction that is rolled back, its own or one the caller is `within`. The ledger keeps
+    who lets changes pass that the guards would stop: `accepted_by`, or the user of this process.
     """
     with ExitStack() as stack:
         connection = within or stack.enter_context(workspace.erp())
@@ -74,7 +76,12 @@ def loading(
                 stack.enter_context(runs.entity_lock(connection, one.entity_id, one.mapping.entity))
             mode = "full" if full else "incremental"
             run_id = runs.start_run(
-                connection, bound.entity_id, mode=mode, mapping_version=mapping.version, dagster_run_id=dagster_run_id
+                connection,
+                bound.entity_id,
+                mode=mode,
+                mapping_version=mapping.version,
+                dagster_run_id=dagster_run_id,
+                accepted_by=(accepted_by or runs.who()) if accept else None,
             )
             landing = workspace.landing_of(mapping)
             loader = Loader(connection, landing, bound, run_id, is_plan=dry_run, accepts=accept)

@@ -51,16 +51,23 @@ def load_unit(
     on_commit: OnCommit = lambda _entity, _partition, _counts: None,
     dagster_run_id: str | None = None,
     accept: bool = False,
+    accepted_by: str | None = None,
 ) -> dict[str, RunReport]:
     """Brings what is landed and not yet loaded into the ERP, a transaction per partition; returns a report per entity.
 
     `mappings` are one entity, or all of a unit with parents first. `full` takes everything since the newest full
     fetch again; `dry_run` computes all decisions and writes nothing; `accept` lets a change pass that the guards
-    would stop. `on_commit` hears of each partition as soon as it is safe. Raises AbortRun or RetryLater errors;
-    partitions committed before stay.
+    would stop, `accepted_by` says who wants that. `on_commit` hears of each partition as soon as it is safe. Raises
+    AbortRun or RetryLater errors; partitions committed before stay.
     """
     with loading(
-        workspace, mappings, full=full, dry_run=dry_run, dagster_run_id=dagster_run_id, accept=accept
+        workspace,
+        mappings,
+        full=full,
+        dry_run=dry_run,
+        dagster_run_id=dagster_run_id,
+        accept=accept,
+        accepted_by=accepted_by,
     ) as loaders:
         slices = [find_slices(loader, partitions, full=full) for loader in loaders]
         load_slices(loaders, slices, progress, on_commit)
@@ -204,7 +211,7 @@ def _run_first(
     entity = work.mapping.entity
     summary = FetchSummary(work.mapping.source.table, mode=work.mode)
     stamp = take_mark(workspace, work, summary)
-    with loading(workspace, [work.mapping], full=full, dry_run=False) as (loader,):
+    with loading(workspace, [work.mapping], full=full, dry_run=False, accept=work.accept) as (loader,):
         with (
             translated(f"load of {entity}, partition {partition}"),
             Stream(workspace, work, work.plans[0], summary, progress, stamp) as stream,

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import psycopg
 
@@ -15,8 +16,10 @@ from legacy_sync.erp.database import connect, translated
 from legacy_sync.errors import AbortRun, ErpRefused, RetryLater, SchemaDrift
 from legacy_sync.ledger.schema import migrate
 from legacy_sync.mapping.loader import Project
+from legacy_sync.mapping.maintenance import find_end
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.mapping.preflight import check_mapping
+from legacy_sync.mapping.source_files import SourceSpec
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.settings import Settings, mask_url
 from legacy_sync.sources.base import Source, TableInfo
@@ -43,6 +46,7 @@ class Workspace:
         """The source of that name, opened when first asked for."""
         with self._opening:
             if name not in self._sources:
+                _warn_of_maintenance(self.project.sources[name])
                 self._sources[name] = open_source(self.project.sources[name], self.settings)
             return self._sources[name]
 
@@ -110,6 +114,13 @@ def _describe(workspace: Workspace, names: Sequence[str]) -> dict[str, dict[str,
             logger.warning("the source %s was not checked: %s (%s)", name, error.what, error.where)
             catalogs[name] = None
     return catalogs
+
+
+def _warn_of_maintenance(spec: SourceSpec) -> None:
+    """Sensors and schedules wait; what a person starts meanwhile is allowed."""
+    if end := find_end(spec.options.maintenance, datetime.now(UTC)):
+        text = "the source %s is in maintenance until %s: reading it now may fail or disturb"
+        logger.warning(text, spec.name, f"{end:%Y-%m-%d %H:%M %Z}")
 
 
 def require_table(connection: psycopg.Connection, mapping: Mapping) -> ErpTable:

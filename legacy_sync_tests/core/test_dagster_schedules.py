@@ -1,16 +1,21 @@
 """When does a schedule tick, as the mapping says it?"""
 
 from datetime import datetime, timedelta
+from itertools import islice
 from zoneinfo import ZoneInfo
 
 import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
 
 from legacy_sync.errors import MappingInvalid
+from legacy_sync.mapping.clock import last_tick
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import KeyRangePartitions, Mapping, Schedule
 from legacy_sync.orchestration.layout import Layout, build_layout
-from legacy_sync.orchestration.schedules import build_schedules, is_due, list_timetables, to_cron
+from legacy_sync.orchestration.rhythm import to_cron
+from legacy_sync.orchestration.schedules import build_schedules, is_due, list_timetables
 
+BERLIN = ZoneInfo("Europe/Berlin")
 MAPPING = Mapping.model_validate(
     {
         "entity": "kunde",
@@ -114,3 +119,43 @@ def layout_of(*mappings: Mapping) -> Layout:
 
 def named(*mappings: Mapping) -> list[str]:
     return [schedule.name for schedule in build_schedules(layout_of(*mappings))]
+
+
+def ticks(cron: str, first: str, count: int) -> list[str]:
+    """The first ticks Dagster's daemon makes of a schedule in Berlin, on Berlin's clock."""
+    start = datetime.fromisoformat(first).replace(tzinfo=BERLIN)
+    found = schedule_execution_time_iterator(start.timestamp(), cron, "Europe/Berlin", ascending=True)
+    return [f"{moment:%m-%d %H:%M %Z}" for moment in islice(found, count)]
+
+
+@pytest.mark.parametrize(
+    ("first", "wanted"),
+    [
+        ("2026-03-28 12:00", ["03-29 03:00 CEST", "03-30 02:30 CEST"]),  # 02:30 does not exist: an hour later
+        ("2026-10-24 12:00", ["10-25 02:30 CET", "10-26 02:30 CET"]),  # 02:30 comes twice: one run
+    ],
+)
+def test_nightly_schedule_runs_once_in_the_nights_in_which_the_clock_changes(first: str, wanted: list[str]):
+    assert ticks("30 2 * * *", first, 2) == wanted
+
+
+def test_interval_of_an_hour_has_23_and_25_ticks_on_the_days_of_the_change():
+    hourly = to_cron(MAPPING, Schedule(every=timedelta(hours=1)))
+    spring = [t for t in ticks(hourly, "2026-03-29 00:00", 30) if t.startswith("03-29")]
+    autumn = [t for t in ticks(hourly, "2026-10-25 00:00", 30) if t.startswith("10-25")]
+    assert (len(spring), len(autumn)) == (23, 25)
+    assert len(set(spring)) == 23
+    assert len(set(autumn)) == 25
+
+
+@pytest.mark.parametrize(
+    ("before", "tick"),
+    [
+        ("2026-03-29 12:00", "03-29 03:00 CEST"),
+        ("2026-10-25 12:00", "10-25 02:30 CEST"),
+        ("2026-11-28 02:30", "11-27 02:30 CET"),  # the tick itself is not before itself
+    ],
+)
+def test_last_tick_of_a_rhythm_is_known_across_the_changes_of_the_clock(before: str, tick: str):
+    moment = datetime.fromisoformat(before).replace(tzinfo=BERLIN)
+    assert f"{last_tick('30 2 * * *', 'Europe/Berlin', moment):%m-%d %H:%M %Z}" == tick

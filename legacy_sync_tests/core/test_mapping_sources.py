@@ -94,7 +94,7 @@ def test_a_look_that_can_be_repeated_gives_up_soon(project_of):
 
 
 def test_options_of_4d_are_those_of_its_client():
-    words = FourDWords().model_dump(exclude={"type", "description", "watch", "url"})
+    words = FourDWords().model_dump(exclude={"type", "description", "watch", "url", "maintenance"})
     assert words == vars(ClientOptions())
     assert four_d_spec(attempts=3).options.attempts == 3
 

@@ -1,5 +1,6 @@
 """What do the journeys through Dagster share? A journey whose entities are started as the UI does."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,7 +31,8 @@ class Desk:
     def __init__(self, journey: Journey, instance: dg.DagsterInstance) -> None:
         self.journey = journey
         self.instance = instance
-        self.cursor: str | None = None
+        self.cursors: dict[str, str | None] = {}
+        self.told: list[str] = []
 
     @property
     def definitions(self) -> dg.Definitions:
@@ -56,22 +58,44 @@ class Desk:
             raise_on_error=False,
         )
 
-    def tick(self) -> Any:
-        """One tick of the sensor, which remembers the last one."""
+    def tick(self, sensor: str = "legacy_changes") -> Any:
+        """One tick of a sensor, which remembers the last one; what it tells people is kept in `told`."""
         definitions = self.definitions
         context = dg.build_sensor_context(
             instance=self.instance,
-            cursor=self.cursor,
+            cursor=self.cursors.get(sensor),
             definitions=definitions,
             resources=resources(),
         )
-        result = definitions.resolve_sensor_def("legacy_changes").evaluate_tick(context)
-        self.cursor = result.cursor
+        context.log.addHandler(_Kept(self.told))
+        result = definitions.resolve_sensor_def(sensor).evaluate_tick(context)
+        self.cursors[sensor] = result.cursor
         return result
+
+    @property
+    def cursor(self) -> str | None:
+        """What the sensor of 4D remembers."""
+        return self.cursors.get("legacy_changes")
+
+    @cursor.setter
+    def cursor(self, value: str | None) -> None:
+        self.cursors["legacy_changes"] = value
 
     def answer(self, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
         """What the daemon does with a request."""
         return self.run(request.asset_selection or [], tags=dict(request.tags))
+
+
+class _Kept(logging.Handler):
+    """Keeps the messages of warnings and errors."""
+
+    def __init__(self, messages: list[str]) -> None:
+        super().__init__(logging.WARNING)
+        self.messages = messages
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One more."""
+        self.messages.append(record.getMessage())
 
 
 @contextmanager

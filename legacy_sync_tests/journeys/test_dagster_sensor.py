@@ -1,6 +1,7 @@
 """When does the sensor start runs, and when does it leave the old server and the ERP alone?"""
 
 import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -53,12 +54,17 @@ def remembered(desk: Desk, table: str = "Artikel_Familie") -> dict[str, Any]:
     return dict(json.loads(desk.cursor or "{}")["tables"][table])
 
 
-def later(desk: Desk, **values: float) -> None:
+def later(desk: Desk, table: str = "Artikel_Familie", **values: float) -> None:
     """The sensor's memory, as it would be after a while."""
     memory = json.loads(desk.cursor or "{}")
     for name, value in values.items():
-        memory["tables"]["Artikel_Familie"][name] = value
+        memory["tables"][table][name] = value
     desk.cursor = json.dumps(memory)
+
+
+def asked(desk: Desk) -> list[set[dg.AssetKey]]:
+    """What the runs of a tick would materialise."""
+    return [set(request.asset_selection) for request in desk.tick().run_requests]
 
 
 def data_requests(desk: Desk) -> int:
@@ -133,7 +139,7 @@ def test_failed_run_is_tried_again_after_a_pause_under_a_new_key(loaded: Desk):
     assert again.asset_selection == request.asset_selection
 
 
-def test_after_five_failures_only_a_new_change_starts_a_run(loaded: Desk):
+def test_after_five_failures_only_a_new_change_starts_a_run_at_once(loaded: Desk):
     loaded.journey.family(2)
     for _ in range(5):
         (request,) = loaded.tick().run_requests
@@ -143,6 +149,29 @@ def test_after_five_failures_only_a_new_change_starts_a_run(loaded: Desk):
     assert loaded.tick().run_requests == []
     loaded.journey.family(3)
     assert len(loaded.tick().run_requests) == 1
+
+
+def test_after_five_failures_the_same_change_is_tried_again_hours_later(loaded: Desk):
+    loaded.journey.family(2)
+    keys = set()
+    for _ in range(5):
+        (request,) = loaded.tick().run_requests
+        keys.add(request.run_key)
+        fail(loaded, request)
+        loaded.tick()
+        later(loaded, not_before=0)
+    assert loaded.tick().run_requests == []
+    later(loaded, asked_at=time.time() - 6 * 3600)
+    (again,) = loaded.tick().run_requests
+    assert len({*keys, again.run_key}) == 6
+
+
+def test_memory_that_was_lost_repeats_no_run_key(loaded: Desk):
+    loaded.journey.family(2)
+    (request,) = loaded.tick().run_requests
+    loaded.cursor = None
+    (again,) = loaded.tick().run_requests
+    assert again.run_key != request.run_key
 
 
 def test_pause_after_failures_grows(loaded: Desk):
@@ -166,22 +195,79 @@ def test_request_that_was_lost_is_made_again(loaded: Desk):
     assert len(loaded.tick().run_requests) == 1
 
 
-def test_server_that_is_away_is_left_alone_for_a_while(loaded: Desk):
+def skip_pause(desk: Desk, sensor: str = "legacy_changes") -> None:
+    """The sensor's memory, as it would be after the pause between two looks at a source that is away."""
+    memory = json.loads(desk.cursors[sensor] or "{}")
+    memory["outage"]["not_before"] = 0
+    desk.cursors[sensor] = json.dumps(memory)
+
+
+def test_server_that_is_away_is_left_alone_for_a_while_with_what_where_and_what_to_do(loaded: Desk):
     loaded.journey.server.stop()
-    assert "the 4D server did not answer" in loaded.tick().skip_message
-    assert "the next is in" in loaded.tick().skip_message
+    first = loaded.tick().skip_message
+    assert first.startswith("the 4D server did not answer")
+    assert "  where: " in first
+    assert "  next:  " in first
+    assert loaded.tick().skip_message.split("\n  again:")[0] == first.split("\n  again:")[0]
+    assert json.loads(loaded.cursor or "{}")["outage"]["failures"] == 1  # the second tick asked nobody
     loaded.journey.server.start()
-    memory = json.loads(loaded.cursor or "{}")
-    loaded.cursor = json.dumps({**memory, "not_before": 0})
+
+
+def test_outage_is_told_once_and_so_is_its_end(loaded: Desk):
+    loaded.journey.server.stop()
+    for _ in range(4):
+        loaded.tick()
+        skip_pause(loaded)
+    assert len(loaded.told) == 1
+    assert loaded.told[0].startswith("four_d is away: the 4D server did not answer")
+    loaded.journey.server.start()
     loaded.journey.family(2)
     assert len(loaded.tick().run_requests) == 1
+    assert [text.split(" after ")[0] for text in loaded.told[1:]] == ["four_d is back"]
+    loaded.tick()
+    assert len(loaded.told) == 2
+
+
+def test_one_failed_look_alarms_nobody(loaded: Desk):
+    loaded.journey.server.stop()
+    loaded.tick()
+    skip_pause(loaded)
+    loaded.journey.server.start()
+    assert "four_d is back after" in loaded.tick().skip_message
+    assert [text for text in loaded.told if "is away" in text] == []
+
+
+def test_pause_between_looks_at_a_server_that_is_away_grows_to_five_minutes(loaded: Desk):
+    loaded.journey.server.stop()
+    pauses = []
+    for _ in range(6):
+        loaded.tick()
+        outage = json.loads(loaded.cursor or "{}")["outage"]
+        pauses.append(round(outage["not_before"] - time.time()))
+        skip_pause(loaded)
+    assert [abs(pause - wanted) <= 6 for pause, wanted in zip(pauses, [30, 60, 120, 240, 300, 300], strict=True)] == [
+        True
+    ] * 6
+    loaded.journey.server.start()
 
 
 def test_table_that_is_refused_does_not_stop_the_others(loaded: Desk):
     loaded.journey.remap(VARIANTS, source={"table": "Artikel_Weg"})
     loaded.journey.family(2)
-    (request,) = loaded.tick().run_requests
-    assert set(request.asset_selection) == set(FAMILY_PAIR)
+    assert set(FAMILY_PAIR) in asked(loaded)
+
+
+def test_table_that_is_refused_is_told_once_and_left_alone_for_a_while(loaded: Desk):
+    loaded.journey.remap(VARIANTS, source={"table": "Artikel_Weg"})
+    for _ in range(4):
+        loaded.tick()
+        later(loaded, "Artikel_Weg", probed_at=0)
+        memory = json.loads(loaded.cursor or "{}")
+        memory["tables"]["Artikel_Weg"]["refusal"]["not_before"] = 0
+        loaded.cursor = json.dumps(memory)
+    (text,) = loaded.told
+    assert text.startswith('Artikel_Weg cannot be looked at: the 4D server shows no table "Artikel_Weg"')
+    assert "  next:  correct the name" in text
 
 
 def test_second_change_of_a_row_on_one_day_is_found_a_quarter_of_an_hour_later(loaded: Desk):

@@ -4,6 +4,7 @@ import pytest
 from journey_setup import PARENTS, VARIANTS, Journey
 
 from legacy_sync.errors import GuardTripped
+from legacy_sync.ledger import runs
 
 
 def families(journey: Journey, count: int = 20) -> list[str]:
@@ -103,3 +104,22 @@ def test_newest_wins_waits_where_the_erp_did_not_note_the_time_of_the_edit(journ
     journey.run()
     assert journey.row("1")["name_en"] == "by a person"
     assert journey.conflicts() == [("name_en", "one", "by 4D", "by a person", None)]
+
+
+def test_ledger_keeps_who_let_a_change_pass_and_when(journey: Journey):
+    journey.family(1)
+    journey.run()
+    journey.run(accept=True)
+    rows = journey.query("select accepted_by, started_at from legacy_sync.run order by id")
+    assert rows[0]["accepted_by"] is None
+    assert rows[1]["accepted_by"] == runs.who()
+    assert rows[1]["started_at"] > rows[0]["started_at"]
+
+
+def test_first_import_that_parks_too_much_can_be_accepted(journey: Journey):
+    journey.remap(PARENTS, max_parked_share=0.1)
+    for number in range(1, 41):
+        journey.family(number, Nummer=None if number % 2 else number)
+    with pytest.raises(GuardTripped, match="rows cannot be used"):
+        journey.run()
+    assert journey.run(accept=True).counts.inserted == 20

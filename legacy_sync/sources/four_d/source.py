@@ -89,14 +89,15 @@ class FourDSource:
 
     def read_stamp(self, table: str) -> int:
         """Where the database's counter stands, by one request; raises MarkUnusable if that means nothing."""
-        if STAMP not in self._table(table).names:
+        answer = self._get_of_table(table, {"$top": "1"}, read_envelope)
+        is_tracked = any(STAMP in row for row in answer.value.rows) or STAMP in self._table(table).names
+        if not is_tracked:
             raise MarkUnusable(
                 f'4D does not track the changes of "{table}": the table has no {STAMP}',
                 where=f'{self.client.where}, catalog of table "{table}"',
                 next_step="enable data change tracking for the table in 4D's structure editor,"
                 " or choose another strategy (`change_detection` of the mapping)",
             )
-        answer = self._get_of_table(table, {"$top": "1"}, read_envelope)
         if answer.value.stamp is None:
             raise SourceUntrustworthy(
                 f"the answer does not say where the counter {STAMP} stands",

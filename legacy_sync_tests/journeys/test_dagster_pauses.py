@@ -32,9 +32,7 @@ def tick_of_schedule(desk: Desk, name: str = "sync_products", at: datetime | Non
     moment = at or datetime.now(UTC)
     with (
         dg.instance_for_test() as instance,
-        dg.build_schedule_context(
-            instance=instance, resources=resources(), scheduled_execution_time=moment
-        ) as context,
+        dg.build_schedule_context(instance=instance, resources=resources(), scheduled_execution_time=moment) as context,
     ):
         return desk.definitions.resolve_schedule_def(name).evaluate_tick(context)
 

@@ -4,6 +4,7 @@ import pytest
 from journey_setup import PARENTS, VARIANTS, Journey
 
 from legacy_sync.errors import GuardTripped
+from legacy_sync.ledger import runs
 
 
 def families(journey: Journey, count: int = 20) -> list[str]:

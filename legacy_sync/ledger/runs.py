@@ -40,6 +40,13 @@ class Watermark:
     loaded_at: datetime
 
 
+@dataclass(frozen=True)
+class LoadedPartition(Watermark):
+    """A watermark, and the version of the mapping that the last load of the partition had."""
+
+    mapping_version: str
+
+
 def get_entity_id(connection: psycopg.Connection, name: str) -> int:
     """The number of an entity; a new one is given to a name not seen before."""
     query = "select id from legacy_sync.entity where name = %s"
@@ -170,6 +177,16 @@ def read_watermarks(connection: psycopg.Connection, entity_id: int) -> dict[str,
         "select partition, value, loaded_at from legacy_sync.watermark where entity_id = %s", [entity_id]
     )
     return {r[0]: Watermark(*r) for r in rows}
+
+
+def read_loaded(connection: psycopg.Connection, entity_id: int) -> dict[str, LoadedPartition]:
+    """The loaded partitions of an entity, and by which version of its mapping each was loaded last."""
+    rows = connection.execute(
+        "select w.partition, w.value, w.loaded_at, r.mapping_version from legacy_sync.watermark w"
+        " join legacy_sync.run r on r.id = w.run_id where w.entity_id = %s",
+        [entity_id],
+    )
+    return {r[0]: LoadedPartition(*r) for r in rows}
 
 
 def move_watermark(

@@ -22,6 +22,7 @@ from legacy_sync.mapping.model import Mapping as EntityMapping
 from legacy_sync.mapping.model import NoPartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration import metadata as shown
+from legacy_sync.orchestration import partition_state
 from legacy_sync.orchestration.checks import read_standing, results_of, specs_of
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
 from legacy_sync.orchestration.layout import Layout, Table, erp_key, pool_of
@@ -172,7 +173,7 @@ def _build_erp(
                 accepted_by=_user_of(context),
             )
             for mapping in members:
-                yield _loaded(context, workspace, mapping, keys, reports[mapping.entity])
+                yield _loaded(context, layout, workspace, mapping, keys, reports[mapping.entity])
 
     return erp
 
@@ -240,6 +241,7 @@ class _Committed:
 
 def _loaded(
     context: dg.AssetExecutionContext,
+    layout: Layout,
     workspace: Workspace,
     mapping: EntityMapping,
     keys: Sequence[str] | None,
@@ -249,6 +251,9 @@ def _loaded(
     with workspace.erp() as connection:
         table = require_table(connection, mapping)
     checks = list(results_of(mapping, report, standing))
+    if keys is not None:
+        states = partition_state.read_states(workspace, context.instance, layout, mapping, keys)
+        checks.append(partition_state.result_of(mapping, states))
     whole = shown.of_load(report, standing.bound)
     asset = erp_key(mapping.entity)
     for key in keys or ():

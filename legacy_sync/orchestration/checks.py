@@ -15,7 +15,8 @@ from pydantic import Field
 from legacy_sync.errors import RetryLater
 from legacy_sync.ledger import conflicts, quarantine, runs
 from legacy_sync.mapping.loader import Project
-from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.model import Mapping, NoPartitions
+from legacy_sync.orchestration import partition_state
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
 from legacy_sync.orchestration.layout import erp_key, pool_of
 from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
@@ -66,7 +67,8 @@ def specs_of(mapping: Mapping) -> list[dg.AssetCheckSpec]:
     }
     if any(field.reference for field in mapping.fields.values()):
         described["link_rate"] = "share of the rows whose parent was found"
-    return [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in described.items()]
+    specs = [dg.AssetCheckSpec(name, asset=key, description=text) for name, text in described.items()]
+    return specs if isinstance(mapping.partitions, NoPartitions) else [*specs, partition_state.spec_of(mapping)]
 
 
 def rule_check(rule: str) -> str:
@@ -75,7 +77,7 @@ def rule_check(rule: str) -> str:
 
 
 def results_of(mapping: Mapping, report: RunReport, standing: Standing) -> Iterator[dg.AssetCheckResult]:
-    """One result for every check of `specs_of`."""
+    """One result for every check of `specs_of`, but for that of the partitions."""
     for result in _results(mapping, report, standing):
         yield result._replace(asset_key=erp_key(mapping.entity))
 

@@ -6,7 +6,7 @@ PEERS := .legacy_sync/bench-venv
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL := $(if $(UV),$(UV) pip install --quiet --python $(BIN)/python,$(BIN)/python -m pip install --quiet)
 
-.PHONY: help setup check audit test demo up bench chaos clean
+.PHONY: help setup check audit test demo up bench latency chaos clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ $(PEERS)/.installed: constraints.txt # apart from .venv, which stays as producti
 	@test -e $@ || $(PYTHON) -m venv --clear $(PEERS)
 	$(subst $(BIN),$(PEERS)/bin,$(INSTALL)) -c constraints.txt 'dlt[postgres]' orjson pyarrow
 	@touch $@
+
+latency: $(STAMP) ## how long until a change in 4D is in the ERP, with the sensor as it comes (ARGS="--changes 50")
+	$(BIN)/python -m legacy_sync_tests.bench.latency $(ARGS)
 
 chaos: $(STAMP) ## kill loads at random moments, then compare with an undisturbed run (ROUNDS=100)
 	CHAOS_ROUNDS=$(or $(ROUNDS),100) $(BIN)/python -m pytest legacy_sync_tests/journeys/test_kill.py --timeout=3600

@@ -42,9 +42,13 @@ class Watermark:
 
 @dataclass(frozen=True)
 class LoadedPartition(Watermark):
-    """A watermark, and the version of the mapping that the last load of the partition had."""
+    """A watermark, and the version of the mapping that the last load of the partition had (None: not known)."""
 
-    mapping_version: str
+    mapping_version: str | None
+
+    def is_stale(self, version: str) -> bool:
+        """Whether the mapping said something else then."""
+        return self.mapping_version not in (None, version)
 
 
 def get_entity_id(connection: psycopg.Connection, name: str) -> int:
@@ -183,7 +187,7 @@ def read_loaded(connection: psycopg.Connection, entity_id: int) -> dict[str, Loa
     """The loaded partitions of an entity, and by which version of its mapping each was loaded last."""
     rows = connection.execute(
         "select w.partition, w.value, w.loaded_at, r.mapping_version from legacy_sync.watermark w"
-        " join legacy_sync.run r on r.id = w.run_id where w.entity_id = %s",
+        " left join legacy_sync.run r on r.id = w.run_id where w.entity_id = %s",
         [entity_id],
     )
     return {r[0]: LoadedPartition(*r) for r in rows}
@@ -255,22 +259,12 @@ def replace_fetches(
     )
 
 
-def last_mapping_version(connection: psycopg.Connection, entity_id: int) -> str | None:
-    """The mapping version of the last run that ended well, or None before the first."""
-    row = connection.execute(
-        "select mapping_version from legacy_sync.run where entity_id = %s and outcome like 'succeeded%%'"
-        " order by id desc limit 1",
-        [entity_id],
-    ).fetchone()
-    return str(row[0]) if row else None
-
-
 def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, Any]]:
     """For each entity its last run, its open quarantine and conflicts, its bound rows and its newest watermark."""
     query = """
         select e.name, r.id as run_id, r.mode, r.outcome, r.started_at, r.finished_at, r.counts, r.message,
                r.accepted_by,
-               good.finished_at as last_success_at, good.mapping_version,
+               good.finished_at as last_success_at,
                brought.id as brought_run, brought.finished_at as brought_at,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
@@ -282,7 +276,7 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
         from legacy_sync.entity e
         left join lateral (select * from legacy_sync.run r where r.entity_id = e.id
                            order by r.id desc limit 1) r on true
-        left join lateral (select finished_at, mapping_version from legacy_sync.run r where r.entity_id = e.id
+        left join lateral (select finished_at from legacy_sync.run r where r.entity_id = e.id
                            and r.outcome like 'succeeded%' order by r.id desc limit 1) good on true
         left join lateral (
             select x.id, x.finished_at from (select id, finished_at, counts from legacy_sync.run

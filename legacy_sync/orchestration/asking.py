@@ -31,14 +31,15 @@ def renewal_name(entity: str) -> str:
 
 
 def _renewals(tick: Tick) -> list[Change]:
-    """Entities whose mapping says something else than when they were loaded last: what is landed is loaded again."""
+    """Entities of which a part was loaded when the mapping said something else: what is landed is loaded again."""
     found = []
     for mapping in tick.layout.project.ordered():
-        known = tick.ledger.version_of(mapping)
-        if known in (None, mapping.version) or not _is_mine(tick, mapping):
+        if not tick.ledger.is_stale(mapping) or not _is_mine(tick, mapping):
             continue
-        name = renewal_name(mapping.entity)
-        state, seen = tick.memory.of(name), f"{known} became {mapping.version}"
+        name, seen = renewal_name(mapping.entity), mapping.version
+        state = tick.memory.of(name)
+        if state.done_seen == seen:  # it was tried; what is stale still is not landed any more
+            continue
         if state.batch or not state.may_try(seen, tick.now):
             tick.notes.append(f"{name}: it changed; " + ("a run is under way" if state.batch else "next try later"))
             continue

@@ -55,7 +55,7 @@ def read_states(
 def _state_of(mapping: Mapping, name: str, loaded: runs.LoadedPartition | None, *, has_failed: bool) -> PartitionState:
     if loaded is None:
         return PartitionState(name, FAILED if has_failed else NEVER)
-    state = LOADED if loaded.mapping_version == mapping.version else STALE
+    state = STALE if loaded.is_stale(mapping.version) else LOADED
     return PartitionState(name, FAILED if has_failed else state, loaded.loaded_at, loaded.value)
 
 

@@ -18,7 +18,7 @@ from legacy_sync.orchestration.jobs import CUT_TAG
 from legacy_sync.orchestration.layout import Cut, Layout, Table, erp_key
 from legacy_sync.sync.pipeline import Workspace
 from legacy_sync.sync.scopes import Marks, plan_fetches
-from legacy_sync.sync.windows import list_windows, today_of
+from legacy_sync.sync.windows import BESIDE_ROWS, list_windows, today_of
 
 MOST_PARTITIONS = 100
 STARTED_BY_TAG = "legacy_sync/started_by"
@@ -43,6 +43,7 @@ class Ledger:
     waiting: frozenset[str]
     loading: frozenset[str]
     """entities that some process is loading now, Dagster's or not"""
+    stale: frozenset[str]
 
     def state_of(self, entity: str) -> dict[str, Any]:
         """The last run of an entity; empty if it never ran."""
@@ -52,22 +53,26 @@ class Ledger:
         """When its last good run ended."""
         return self.state_of(mapping.entity).get("last_success_at")
 
-    def version_of(self, mapping: Mapping) -> str | None:
-        """The version of the mapping in its last good run."""
-        return self.state_of(mapping.entity).get("mapping_version")
+    def is_stale(self, mapping: Mapping) -> bool:
+        """Whether a partition was loaded last when the mapping said something else."""
+        return mapping.entity in self.stale
 
 
 def read_ledger(workspace: Workspace, mappings: Iterable[Mapping]) -> Ledger:
     """Everything a decision needs, over one connection."""
     with workspace.erp() as connection:
         marks: dict[str, Marks] = {}
+        stale = set()
         for mapping in mappings:
             entity_id = runs.get_entity_id(connection, mapping.entity)
-            marks[mapping.entity] = {p: w.value for p, w in runs.read_watermarks(connection, entity_id).items()}
+            loaded = runs.read_loaded(connection, entity_id)
+            marks[mapping.entity] = {p: w.value for p, w in loaded.items()}
+            if any(w.is_stale(mapping.version) for p, w in loaded.items() if p not in BESIDE_ROWS):
+                stale.add(mapping.entity)
         open_rows = quarantine.count_open(connection)
         waiting = {row["entity"] for row in open_rows if row["reason"] in quarantine.DEPENDS_ON_ERP}
         states, loading = runs.list_entity_states(connection), runs.list_loading(connection)
-        return Ledger(marks, states, frozenset(waiting), frozenset(loading))
+        return Ledger(marks, states, frozenset(waiting), frozenset(loading), frozenset(stale))
 
 
 @dataclass(frozen=True)

@@ -97,15 +97,19 @@ def loading(
 
 
 def find_slices(loader: Loader, partitions: Sequence[str] | None, *, full: bool) -> list[Slice]:
-    """The partitions with something to load, in order."""
+    """The partitions with something to load, in order.
+
+    Where the mapping says something else than when a partition was loaded last, what is landed is loaded again.
+    """
     table, mapping = loader.mapping.source.table, loader.mapping
-    again = full or _is_new_meaning(loader)
+    known = runs.read_loaded(loader.connection, loader.entity_id)
     wanted = list_loads(mapping, partitions, loader.landing.partitions(table), today_of(mapping, datetime.now(UTC)))
     is_named = partitions is not None and not set(NOTES) & set(wanted)
     slices = []
     for partition in wanted:
         landed = loader.landing.fetches(table, partition)
         loaded = runs.loaded_fetches(loader.connection, loader.entity_id, partition)
+        again = full or (partition in known and known[partition].is_stale(mapping.version))
         fetches = [f for f in since_last_full(landed) if again or f.fetch_id not in loaded]
         if fetches or is_named:
             slices.append(Slice(partition, fetches, []))
@@ -198,11 +202,6 @@ def _unit_keys(loaders: Sequence[Loader]) -> dict[int, str]:
 
 def _pace_on(pace: Pace, before: int, total: int, rows: int) -> None:
     pace(before + rows, total)
-
-
-def _is_new_meaning(loader: Loader) -> bool:
-    """Whether the mapping says something else than when it was last loaded; what is landed is then loaded again."""
-    return runs.last_mapping_version(loader.connection, loader.entity_id) not in (None, loader.mapping.version)
 
 
 def replay(loader: Loader, *, again: bool = False, unit: dict[int, str] | None = None) -> None:

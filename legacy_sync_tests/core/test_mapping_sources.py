@@ -5,7 +5,7 @@ import json
 import pytest
 
 from legacy_sync.mapping.source_files import four_d_spec
-from legacy_sync.mapping.source_words import FourDWords
+from legacy_sync.mapping.source_words import FourDWords, SourceWords
 from legacy_sync.sources.four_d.client import ClientOptions
 
 MAPPING = "source: {server: books, table: creditors}\ntarget: {table: a}\nfields: {x: {from: X}}\n"
@@ -94,7 +94,7 @@ def test_a_look_that_can_be_repeated_gives_up_soon(project_of):
 
 
 def test_options_of_4d_are_those_of_its_client():
-    words = FourDWords().model_dump(exclude={"type", "description", "watch", "url", "maintenance"})
+    words = FourDWords().model_dump(exclude={*SourceWords.model_fields, "url"})
     assert words == vars(ClientOptions())
     assert four_d_spec(attempts=3).options.attempts == 3
 

@@ -202,7 +202,7 @@ def skip_pause(desk: Desk, sensor: str = "legacy_changes") -> None:
     desk.cursors[sensor] = json.dumps(memory)
 
 
-def test_server_that_is_away_is_left_alone_for_a_while_with_what_where_and_what_to_do(loaded: Desk):
+def test_server_that_is_away_is_left_alone_for_a_while(loaded: Desk):
     loaded.journey.server.stop()
     first = loaded.tick().skip_message
     assert first.startswith("the 4D server did not answer")

@@ -5,12 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
-from journey_setup import MONTHS, PARENTS, Journey
+from cli_setup import PARENTS, VARIANTS, Cli
+from journey_setup import MONTHS, Journey
 
 from legacy_sync.sync.pipeline import fetch_table, load_entity
 
 TABLE = "Artikel_Familie"
+COPY = "core_tag"
 
 
 def last_run(journey: Journey, entity: str = PARENTS) -> dict[str, Any]:
@@ -123,3 +126,129 @@ def test_run_of_one_old_month_does_not_say_that_all_changes_are_there(journey: J
     assert last_run(journey)["changes_up_to"] is not None
     journey.run(partitions=["2026-01-01"])
     assert last_run(journey)["changes_up_to"] is None
+
+
+# --- shared tables
+
+
+def test_fetch_that_two_entities_read_costs_the_first(journey: Journey):
+    journey.said[COPY] = {
+        "source": journey.said[PARENTS]["source"],
+        "target": {"table": COPY, "natural_key": ["name"], "on_insert": {"description": ""}},
+        "partitions": {"type": "none"},
+        "fields": {"name": {"from": "alteNummer", "required": True}},
+    }
+    journey.family(1)
+    assert fetch(journey).requests == 1
+    load(journey)
+    load_entity(journey.workspace, journey.workspace.project.get(COPY))
+    costs = {name: last_run(journey, name) for name in (PARENTS, COPY)}
+    assert [(r["rows_fetched"], r["fetch_requests"]) for r in costs.values()] == [(1, 1), (1, 0)]
+
+
+# --- the command
+
+
+def test_status_shows_lag_and_cost(cli: Cli):
+    cli("run", PARENTS)
+    cli("run", PARENTS)
+    said = cli("status", "--cost")
+    assert said.code == 0
+    assert "cost, last 24 hours" in said.out
+    assert "share changed" in said.out
+    state, never_run = cli("status", "--json").json["entities"]
+    assert 0 < state["lag_seconds"] < 60
+    assert state["changes_up_to"] is not None
+    day, last = state["cost"]["last_24_hours"], state["cost"]["last_run"]
+    assert (day["runs"], last["runs"], last["rows_changed"]) == (2, 1, 0)
+    assert day["rows_changed"] == state["bound"]
+    assert day["requests"] > last["requests"] >= 1
+    assert day["bytes"] > last["bytes"] > 0
+    assert last["seconds"].keys() == {"fetch", "transform", "stage", "plan", "apply"}
+    assert (never_run["lag_seconds"], never_run["cost"]) == (None, {"last_24_hours": None, "last_run": None})
+
+
+def test_runs_of_an_older_program_have_no_cost(cli: Cli, erp: psycopg.Connection):
+    cli("run", PARENTS)
+    erp.execute(
+        "update legacy_sync.run set rows_fetched = null, fetch_requests = null, fetch_bytes = null,"
+        " fetch_seconds = null, changes_up_to = null, finished_at = finished_at - interval '2 days'"
+    )
+    erp.commit()
+    state = cli("status", PARENTS, "--json").json["entities"][0]
+    assert (state["lag_seconds"], state["cost"]["last_24_hours"]) == (None, None)
+    assert (state["cost"]["last_run"]["requests"], state["cost"]["last_run"]["share_changed"]) == (None, None)
+    assert cli("status", PARENTS, "--cost").code == 0
+
+
+def test_live_status_counts_what_waits_since_the_last_run(journey: Journey, bare_cli: Cli):
+    journey.store.enable_tracking(TABLE)
+    journey.remap(PARENTS, change_detection={"strategy": "global_stamp"})
+    journey.family(1)
+    journey.run()
+    bare_cli.environment = journey.environ
+    assert waiting(bare_cli)["rows"] == 0
+    journey.family(2)
+    journey.family(3)
+    journey.workspace.source("four_d").describe()
+    journey.server.counters.reset()
+    waits = waiting(bare_cli)
+    assert (waits["rows"], waits["how"]) == (2, "rows saved since")
+    assert journey.server.counters.requests[TABLE] == 1
+    assert datetime.fromisoformat(waits["since"]) == last_run(journey)["changes_up_to"]
+    assert "rows saved since" in bare_cli("status", "--live").out
+
+
+def test_live_status_by_date_says_that_it_counts_days(journey: Journey, bare_cli: Cli):
+    journey.family(1)
+    journey.run()
+    journey.store.clock.advance(days=1)
+    journey.family(2)
+    bare_cli.environment = journey.environ
+    waits = waiting(bare_cli)
+    assert waits["rows"] == 2
+    assert waits["how"].startswith("at most: rows with a date from ")
+
+
+def test_live_status_of_what_was_never_loaded_or_is_compared(journey: Journey, bare_cli: Cli):
+    journey.family(1)
+    bare_cli.environment = journey.environ
+    _ = journey.workspace
+    waits = waiting(bare_cli)
+    assert (waits["rows"], waits["since"], "none was loaded" in waits["how"]) == (1, None, True)
+    journey.remap(PARENTS, change_detection={"strategy": "fingerprint"})
+    journey.run()
+    waits = waiting(bare_cli)
+    assert (waits["rows"], "compares all 1 rows" in waits["how"]) == (None, True)
+
+
+def test_source_that_is_away_hides_no_other(journey: Journey, bare_cli: Cli):
+    folder = journey.folder / "drop"
+    folder.mkdir()
+    (folder / "tags.csv").write_text("Name\nrot\n")
+    table = {"files": "*.csv", "format": "csv", "key": ["Name"]}
+    (journey.folder / "mappings" / "sources").mkdir(parents=True)
+    journey.said["sources/drop"] = {
+        "type": "files", "folder": str(folder), "settle_seconds": 0, "tables": {"tags": table},
+    }  # fmt: skip
+    journey.said[COPY] = {
+        "source": {"server": "drop", "table": "tags"},
+        "target": {"table": COPY, "natural_key": ["name"], "on_insert": {"description": ""}},
+        "change_detection": {"strategy": "fingerprint"},
+        "fields": {"name": {"from": "Name", "required": True}},
+    }
+    _ = journey.workspace
+    journey.server.stop()
+    bare_cli.environment = journey.environ
+    said = bare_cli("status", "--live", "--json")
+    assert said.code == 0
+    waits = {e["entity"]: e["waiting"] for e in said.json["entities"]}
+    assert waits[COPY]["rows"] == 1
+    assert "did not answer" in waits[PARENTS]["problem"]
+    assert waits[VARIANTS]["problem"] == waits[PARENTS]["problem"]
+    assert "cannot be asked" in bare_cli("status", "--live").out
+
+
+def waiting(cli: Cli) -> dict[str, Any]:
+    found: dict[str, Any] = cli("status", PARENTS, "--live", "--json").json["entities"][0]["waiting"]
+    return found

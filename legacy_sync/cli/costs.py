@@ -38,19 +38,18 @@ def _numbers_of(found: Dict[str, Any] | None) -> dict[str, Any] | None:
 
 def print_costs(rows: Sequence[Dict[str, Any]]) -> None:
     """A table of the last 24 hours and one of the last runs, a line per entity that has any."""
-    columns = ("entity", "runs", "requests", "bytes", "rows fetched", "rows changed", "share changed")
-    columns += tuple(f"{stage} s" for stage in _STAGES)
+    numbers = (*(name.replace("_", " ") for name in _NUMBERS), "share changed")
+    columns = ("entity", *numbers, *(f"{stage} s" for stage in _STAGES))
     for name in _TITLES.values():
         print_table(f"cost, {name}", columns, _cost_rows(rows, name.replace(" ", "_")))
     for row in rows:
         for reason in (row["cost"]["last_run"] or {}).get("all_rows_because", ()):
             text = f"{row['entity']}: its last run read all rows: {reason}"
             console().print(text, markup=False, soft_wrap=True)
-    for table, entities in _shared(rows).items():
-        text = (
-            f"{', '.join(entities)} read one table, {table}: what a fetch cost counts for the one that loads it first"
-        )
-        console().print(text, markup=False, soft_wrap=True)
+    for names in dict.fromkeys(tuple(sorted([row["entity"], *row["fetched_with"]])) for row in rows):
+        if len(names) > 1:
+            text = f"{' and '.join(names)} share their fetches: what one cost counts for the first that loads it"
+            console().print(text, markup=False, soft_wrap=True)
 
 
 def _cost_rows(rows: Sequence[Dict[str, Any]], name: str) -> Iterator[tuple[Any, ...]]:
@@ -68,14 +67,6 @@ def _cost_rows(rows: Sequence[Dict[str, Any]], name: str) -> Iterator[tuple[Any,
 
 def _rounded(seconds: float | None) -> str | None:
     return None if seconds is None else f"{seconds:,.2f}"
-
-
-def _shared(rows: Sequence[Dict[str, Any]]) -> dict[str, list[str]]:
-    """Legacy tables that several of the entities read."""
-    readers: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        readers.setdefault((row["source"], row["legacy_table"]), []).append(row["entity"])
-    return {table: entities for (_, table), entities in readers.items() if len(entities) > 1}
 
 
 def waiting_of(waiting: Waiting) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from legacy_sync.sync.workspace import Workspace
 
 
+_COLUMNS = ("group", "entity", "rows", "parked", "conflicts", "last run", "last success", "lag", "watermark", "links")
 _RECENT = timedelta(hours=24)
 
 CostOption = Annotated[
@@ -44,6 +45,7 @@ def status(
     with opened_workspace() as (workspace, project):
         from legacy_sync.ledger.runs import list_costs, list_entity_states, read_links
         from legacy_sync.mapping.loader import dependencies_of
+        from legacy_sync.sync.fetch import readers_of
 
         mappings = project.ordered(entities or None)
         before = dependencies_of(project.mappings)
@@ -55,6 +57,7 @@ def status(
             {
                 **_words_of(m, before[m.entity]),
                 **_state_of(states.get(m.entity, {}), links.get(m.entity, {}), now),
+                "fetched_with": [other.entity for other in readers_of(workspace, m) if other is not m],
                 "cost": cost_of(costs.get(m.entity, {})),
             }
             for m in mappings
@@ -66,19 +69,7 @@ def status(
     if as_json:
         print_json({"entities": rows})
         return
-    columns = (
-        "group",
-        "entity",
-        "rows",
-        "parked",
-        "conflicts",
-        "last run",
-        "last success",
-        "lag",
-        "watermark",
-        "links",
-    )
-    print_table("", columns, _rows_by_group(rows))
+    print_table("", _COLUMNS, _rows_by_group(rows))
     console().print(_in_one_line(rows), markup=False)
     if cost:
         print_costs(rows)

@@ -131,7 +131,7 @@ def test_run_of_one_old_month_does_not_say_that_all_changes_are_there(journey: J
 # --- shared tables
 
 
-def test_fetch_that_two_entities_read_costs_the_first(journey: Journey):
+def test_fetch_that_two_entities_read_costs_the_first(journey: Journey, bare_cli: Cli):
     journey.said[COPY] = {
         "source": journey.said[PARENTS]["source"],
         "target": {"table": COPY, "natural_key": ["name"], "on_insert": {"description": ""}},
@@ -144,6 +144,8 @@ def test_fetch_that_two_entities_read_costs_the_first(journey: Journey):
     load_entity(journey.workspace, journey.workspace.project.get(COPY))
     costs = {name: last_run(journey, name) for name in (PARENTS, COPY)}
     assert [(r["rows_fetched"], r["fetch_requests"]) for r in costs.values()] == [(1, 1), (1, 0)]
+    bare_cli.environment = journey.environ
+    assert f"{COPY} and {PARENTS} share their fetches" in bare_cli("status", "--cost").out
 
 
 # --- the command

@@ -1,12 +1,15 @@
-"""Where do we stand? Reads the ledger (`status`)."""
+"""Where do we stand? Reads the ledger (`status`), and asks the sources only with `--live`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from legacy_sync.cli.costs import cost_of, print_costs, print_waiting, waiting_of
 from legacy_sync.cli.shell import (
     EntitiesArgument,
     JsonOption,
@@ -21,31 +24,57 @@ from legacy_sync.sync.report import link_rates
 
 if TYPE_CHECKING:
     from legacy_sync.mapping.model import Mapping
+    from legacy_sync.sync.workspace import Workspace
 
 
-def status(entities: EntitiesArgument = None, as_json: JsonOption = False) -> None:
+_COLUMNS = ("group", "entity", "rows", "parked", "conflicts", "last run", "last success", "lag", "watermark", "links")
+_RECENT = timedelta(hours=24)
+
+CostOption = Annotated[
+    bool, typer.Option("--cost", help="What the runs of the last 24 hours, and the last one, cost and brought.")
+]
+LiveOption = Annotated[
+    bool, typer.Option("--live", help="Ask the sources, by a small request per table, how many changes wait.")
+]
+
+
+def status(
+    entities: EntitiesArgument = None, cost: CostOption = False, live: LiveOption = False, as_json: JsonOption = False
+) -> None:
     """Every entity with its last run, what waits for a person, and how old its data is."""
     with opened_workspace() as (workspace, project):
-        from legacy_sync.ledger.runs import list_entity_states, read_links
+        from legacy_sync.ledger.runs import list_costs, list_entity_states, read_links
         from legacy_sync.mapping.loader import dependencies_of
+        from legacy_sync.sync.fetch import readers_of
 
         mappings = project.ordered(entities or None)
         before = dependencies_of(project.mappings)
+        now = datetime.now(UTC)
         with workspace.erp() as connection:
             states, links = list_entity_states(connection), read_links(connection)
-    now = datetime.now(UTC)
-    found = [
-        {**_words_of(m, before[m.entity]), **_state_of(states.get(m.entity, {}), links.get(m.entity, {}), now)}
-        for m in mappings
-    ]
+            costs = list_costs(connection, now - _RECENT)
+        found = [
+            {
+                **_words_of(m, before[m.entity]),
+                **_state_of(states.get(m.entity, {}), links.get(m.entity, {}), now),
+                "fetched_with": [other.entity for other in readers_of(workspace, m) if other is not m],
+                "cost": cost_of(costs.get(m.entity, {})),
+            }
+            for m in mappings
+        ]
+        if live:
+            _add_waiting(found, workspace, mappings, states)
     groups = list(dict.fromkeys(row["group"] for row in found))
     rows = sorted(found, key=lambda row: groups.index(row["group"]))
     if as_json:
         print_json({"entities": rows})
         return
-    columns = ("group", "entity", "rows", "parked", "conflicts", "last run", "last success", "watermark", "links")
-    print_table("", columns, _rows_by_group(rows))
+    print_table("", _COLUMNS, _rows_by_group(rows))
     console().print(_in_one_line(rows), markup=False)
+    if cost:
+        print_costs(rows)
+    if live:
+        print_waiting(rows)
     for row in rows:
         if row["message"]:
             console().print(f"{row['entity']}: {row['message']}", markup=False, style="red", soft_wrap=True)
@@ -53,6 +82,16 @@ def status(entities: EntitiesArgument = None, as_json: JsonOption = False) -> No
             text = f"{row['entity']}: its last run had no guards, as {row['accepted_by']} wanted (--accept-shrink)"
             console().print(text, markup=False, soft_wrap=True)
     print_next(_next_steps(rows))
+
+
+def _add_waiting(
+    found: list[dict[str, Any]], workspace: Workspace, mappings: Sequence[Mapping], states: dict[str, dict[str, Any]]
+) -> None:
+    from legacy_sync.sync.waiting import find_waiting
+
+    waiting = find_waiting(workspace, mappings, states)
+    for row in found:
+        row["waiting"] = waiting_of(waiting[row["entity"]])
 
 
 def _words_of(mapping: Mapping, before: Sequence[str]) -> dict[str, Any]:
@@ -70,7 +109,7 @@ def _words_of(mapping: Mapping, before: Sequence[str]) -> dict[str, Any]:
 
 def _state_of(state: Dict[str, Any], links: dict[str, dict[str, int]], now: datetime) -> dict[str, Any]:
     """What the ledger knows of it."""
-    success = state.get("last_success_at")
+    success, up_to = state.get("last_success_at"), state.get("changes_up_to")
     failed = state.get("outcome") == "failed"
     return {
         "run_id": state.get("run_id"),
@@ -85,6 +124,8 @@ def _state_of(state: Dict[str, Any], links: dict[str, dict[str, int]], now: date
         "watermark": state.get("watermark"),
         "last_success_at": success,
         "last_success_age_seconds": (now - success).total_seconds() if success else None,
+        "changes_up_to": up_to,
+        "lag_seconds": (now - up_to).total_seconds() if up_to else None,
         "links": links,
         "link_rates": link_rates(links),
         "message": state.get("message") if failed else None,
@@ -96,7 +137,7 @@ def _rows_by_group(rows: Sequence[Dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
     """A line per entity, parents first in each group; zeros are left out, since they need nobody."""
     group = None
     for row in rows:
-        age = row["last_success_age_seconds"]
+        age, lag = row["last_success_age_seconds"], row["lag_seconds"]
         yield (
             row["group"] if row["group"] != group else "",
             row["entity"],
@@ -105,6 +146,7 @@ def _rows_by_group(rows: Sequence[Dict[str, Any]]) -> Iterator[tuple[Any, ...]]:
             row["conflicts"] or None,
             row["outcome"].replace("succeeded_with_parked", "with parked rows"),
             f"{_span(age)} ago" if age is not None else None,
+            _span(lag) if lag is not None else None,
             row["watermark"],
             ", ".join(f"{column} {share}" for column, share in incomplete_links(row["link_rates"]).items()),
         )
@@ -120,6 +162,9 @@ def _in_one_line(rows: Sequence[Dict[str, Any]]) -> str:
     }
     total = sum(row["bound"] for row in rows)
     noted = [f"{number:,} {what}" for what, number in numbers.items() if number]
+    behind = [row["changes_up_to"] for row in rows]
+    if behind and all(behind):
+        noted.append(f"all changes up to {min(behind).astimezone():%Y-%m-%d %H:%M:%S} are in the ERP")
     return ", ".join([f"{len(rows)} entities, {total:,} rows", *noted])
 
 

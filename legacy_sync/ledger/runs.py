@@ -26,6 +26,7 @@ class RunNumbers(Protocol):
     outcome: Any
     partitions: Any
     counts: Any
+    taken: Any
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in plain types."""
@@ -138,7 +139,9 @@ def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str 
     """Writes how a run stands: its end, or with outcome `running` the counts of what is committed so far."""
     connection.execute(
         "update legacy_sync.run set outcome = %(outcome)s, partitions = %(partitions)s, counts = %(counts)s,"
-        " report = %(report)s, message = %(message)s,"
+        " report = %(report)s, message = %(message)s, rows_fetched = %(rows)s, fetch_requests = %(requests)s,"
+        " fetch_bytes = %(bytes)s, fetch_seconds = %(seconds)s, all_rows_because = %(because)s,"
+        " changes_up_to = %(up_to)s,"
         " finished_at = case when %(outcome)s <> 'running' then clock_timestamp() end where id = %(run)s",
         {
             "outcome": report.outcome,
@@ -146,6 +149,10 @@ def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str 
             "counts": Jsonb(asdict(report.counts)),
             "report": Jsonb(report.to_json()),
             "message": message,
+            "rows": report.taken.rows,
+            **asdict(report.taken.cost),
+            "because": report.taken.all_rows_because or None,
+            "up_to": report.taken.changes_up_to,
             "run": report.run_id,
         },
     )
@@ -234,6 +241,16 @@ def loaded_fetches(connection: psycopg.Connection, entity_id: int, partition: st
     return {r[0] for r in rows}
 
 
+def find_takers(connection: psycopg.Connection, partition: str, fetch_ids: Sequence[str]) -> dict[str, set[int]]:
+    """By landed fetch the entities that have taken it in; fetches that nobody has are left out."""
+    rows = connection.execute(
+        "select f.fetch_id, array_agg(f.entity_id) from legacy_sync.entity e join legacy_sync.loaded_fetch f"
+        " on f.entity_id = e.id and f.partition = %s and f.fetch_id = any(%s) group by f.fetch_id",
+        [partition, list(fetch_ids)],
+    )
+    return {str(fetch_id): set(ids) for fetch_id, ids in rows.fetchall()}
+
+
 def remember_fetches(
     connection: psycopg.Connection, entity_id: int, partition: str, fetch_ids: Sequence[str], run_id: int
 ) -> None:
@@ -266,6 +283,8 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
                r.accepted_by,
                good.finished_at as last_success_at,
                brought.id as brought_run, brought.finished_at as brought_at,
+               (select x.changes_up_to from legacy_sync.run x where x.entity_id = e.id and x.outcome like 'succeeded%'
+                and x.changes_up_to is not null order by x.id desc limit 1) as changes_up_to,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,
@@ -287,6 +306,39 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
     """
     with connection.cursor(row_factory=dict_row) as cursor:
         return {row.pop("name"): row for row in cursor.execute(query).fetchall()}
+
+
+def list_costs(connection: psycopg.Connection, since: datetime) -> dict[str, dict[str, dict[str, Any]]]:
+    """For each entity what its runs that ended `since` cost together (`recent`), and what its last run cost (`last`).
+
+    Numbers that no run has, such as those of runs of an older program, are None.
+    """
+    query = """
+        with chosen as (
+            select 'recent' as what, r.* from legacy_sync.run r where r.finished_at >= %s
+            union all
+            select 'last', r.* from legacy_sync.entity e cross join lateral (
+                select * from legacy_sync.run where entity_id = e.id and finished_at is not null
+                order by id desc limit 1) r)
+        select e.name, c.what, count(*) as runs, sum(c.fetch_requests)::bigint as requests,
+               sum(c.fetch_bytes)::bigint as bytes, sum(c.rows_fetched)::bigint as rows_fetched,
+               sum(changed.rows)::bigint as rows_changed, sum(c.fetch_seconds) as seconds_fetch,
+               sum((c.report -> 'seconds' ->> 'transform')::float8) as seconds_transform,
+               sum((c.report -> 'seconds' ->> 'stage')::float8) as seconds_stage,
+               sum((c.report -> 'seconds' ->> 'plan')::float8) as seconds_plan,
+               sum((c.report -> 'seconds' ->> 'apply')::float8) as seconds_apply,
+               max(c.finished_at) as finished_at,
+               array_remove(array_agg(distinct c.all_rows_because), null) as all_rows_because
+        from chosen c join legacy_sync.entity e on e.id = c.entity_id
+        cross join lateral (select sum(n.value::bigint) as rows from jsonb_each_text(c.counts) n
+                            where n.key in ('inserted', 'updated', 'deleted', 'adopted')) changed
+        group by e.name, c.what
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(query, [since]):
+            found.setdefault(row.pop("name"), {})[row.pop("what")] = row
+    return found
 
 
 def list_loading(connection: psycopg.Connection) -> list[str]:

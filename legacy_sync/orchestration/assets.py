@@ -23,7 +23,7 @@ from legacy_sync.mapping.model import NoPartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration import metadata as shown
 from legacy_sync.orchestration import partition_state
-from legacy_sync.orchestration.checks import read_standing, results_of, specs_of
+from legacy_sync.orchestration.checks import read_changes_up_to, read_standing, results_of, specs_of
 from legacy_sync.orchestration.failures import Retries, told_to_dagster
 from legacy_sync.orchestration.layout import Layout, Table, erp_key, pool_of
 from legacy_sync.orchestration.partitions import build_dependency
@@ -125,11 +125,12 @@ def _fetched(
             if newest.mode == "full":
                 rows["dagster/partition_row_count"] = newest.rows
         context.add_asset_metadata(shown.to_metadata(rows), partition_key=key)
+    of_fetch = {**shown.of_fetch(summary), **shown.of_lag(read_changes_up_to(workspace, mapping))}
     if keys and len(keys) > 1:
-        return dg.MaterializeResult(metadata=_as_one_value(shown.of_fetch(summary)))
+        return dg.MaterializeResult(metadata=_as_one_value(of_fetch))
     is_all = summary.mode == "full" and {*summary.partitions} - BESIDE_ROWS == {ALL}
     count = {"dagster/row_count": summary.rows} if is_all else {}
-    return dg.MaterializeResult(metadata={**shown.of_fetch(summary), **shown.to_metadata(count)})
+    return dg.MaterializeResult(metadata={**of_fetch, **shown.to_metadata(count)})
 
 
 # --- erp -----------------------------------------------------------------------------------------
@@ -254,7 +255,7 @@ def _loaded(
     if keys is not None:
         states = partition_state.read_states(workspace, context.instance, layout, mapping, keys)
         checks.append(partition_state.result_of(mapping, states))
-    whole = shown.of_load(report, standing.bound)
+    whole = {**shown.of_load(report, standing.bound), **shown.of_lag([standing.changes_up_to])}
     asset = erp_key(mapping.entity)
     for key in keys or ():
         context.add_asset_metadata(_size_of(workspace, mapping, key), asset_key=asset, partition_key=key)

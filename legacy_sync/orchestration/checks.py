@@ -7,6 +7,7 @@ waiting, not lost. Only `reconciliation` is a step, since it reads both sides.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -23,6 +24,7 @@ from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.sync.differences import KINDS
+from legacy_sync.sync.fetch import readers_of
 from legacy_sync.sync.pipeline import Workspace
 from legacy_sync.sync.reconcile import Compared, compared
 from legacy_sync.sync.report import RunReport, link_rates
@@ -41,6 +43,7 @@ class Standing:
     parked_rows: list[quarantine.ParkedEntry]
     conflicts: int
     conflict_rows: list[dict[str, Any]]
+    changes_up_to: datetime | None
 
 
 def read_standing(workspace: Workspace, mapping: Mapping) -> Standing:
@@ -53,7 +56,15 @@ def read_standing(workspace: Workspace, mapping: Mapping) -> Standing:
             parked_rows=quarantine.list_entries(connection, entity=mapping.entity, limit=SHOWN),
             conflicts=state["conflicts"],
             conflict_rows=conflicts.list_conflicts(connection, entity=mapping.entity, limit=SHOWN),
+            changes_up_to=state["changes_up_to"],
         )
+
+
+def read_changes_up_to(workspace: Workspace, mapping: Mapping) -> list[datetime | None]:
+    """Up to when each entity that reads the table has all its changes; None for one that does not know."""
+    with workspace.erp() as connection:
+        states = runs.list_entity_states(connection)
+    return [states.get(m.entity, {}).get("changes_up_to") for m in readers_of(workspace, mapping)]
 
 
 def specs_of(mapping: Mapping) -> list[dg.AssetCheckSpec]:

@@ -7,7 +7,7 @@ one JSON value, which no plot adds up.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
@@ -188,6 +188,7 @@ def of_fetch(summary: FetchSummary) -> Metadata:
     return to_metadata(
         {
             "rows_read": summary.rows,
+            "rows_fetched": summary.rows,
             "requests": summary.requests,
             "bytes": summary.bytes,
             "seconds_fetch": summary.seconds,
@@ -204,7 +205,16 @@ def of_counts(counts: Counts) -> Metadata:
     """The decisions of a load, one number each."""
     numbers = asdict(counts)
     plain = {name: numbers.pop(name) for name in ("conflicts",)}
-    return to_metadata({**{f"rows_{name}": value for name, value in numbers.items()}, **plain})
+    rows = {f"rows_{name}": value for name, value in numbers.items()}
+    return to_metadata({**rows, "rows_changed": counts.changed, **plain})
+
+
+def of_lag(changes_up_to: Sequence[datetime | None]) -> Metadata:
+    """How old the oldest change may be that is not in the ERP; unknown before everything was read once."""
+    known = [up_to for up_to in changes_up_to if up_to]
+    if not known or len(known) < len(changes_up_to):
+        return {}
+    return to_metadata({"lag_seconds": (datetime.now(UTC) - min(known)).total_seconds()})
 
 
 def of_load(report: RunReport, bound: int) -> Metadata:
@@ -215,6 +225,11 @@ def of_load(report: RunReport, bound: int) -> Metadata:
     return to_metadata(
         {
             "dagster/row_count": bound,
+            "rows_fetched": report.taken.rows,
+            "requests": report.taken.cost.requests,
+            "bytes": report.taken.cost.bytes,
+            "seconds_fetch": report.taken.cost.seconds,
+            "all_rows_because": report.taken.all_rows_because or None,
             **seconds,
             "rows_per_second": report.counts.read / total if total else None,
             **links,

@@ -16,7 +16,7 @@ import re
 import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from legacy_sync.errors import LandingUnusable
+from legacy_sync.sources.cost import NOTHING, Cost
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,12 @@ class LandedFetch:
     table_fingerprint: str = ""
     stamp: int | None = None
     """where the source's counter of changes stood before the first row was read"""
+    cost: Cost = NOTHING
+    """this fetch's part of what was spent; nothing in a fetch that was landed by an older program, or made of others"""
+    all_rows_because: str = ""
+    """why all rows were read although only changes were asked for"""
+    changes_up_to: datetime | None = None
+    """when the fetch began, if with those landed before in the same run it has all changes up to then"""
 
     @property
     def fetched_at(self) -> int:
@@ -188,6 +195,9 @@ class Landing:
             parts=tuple(said["parts"]),
             table_fingerprint=said["table_fingerprint"],
             stamp=said.get("stamp"),
+            cost=Cost(said.get("requests", 0), said.get("bytes", 0), said.get("seconds", 0.0)),
+            all_rows_because=said.get("all_rows_because", ""),
+            changes_up_to=datetime.fromisoformat(up_to) if (up_to := said.get("changes_up_to")) else None,
         )
 
     def _write_manifest(self, fetch: LandedFetch) -> None:
@@ -201,6 +211,9 @@ class Landing:
             "parts": list(fetch.parts),
             "table_fingerprint": fetch.table_fingerprint,
             "stamp": fetch.stamp,
+            **asdict(fetch.cost),
+            "all_rows_because": fetch.all_rows_because,
+            "changes_up_to": fetch.changes_up_to.isoformat() if fetch.changes_up_to else None,
         }
         target = f"{self._folder(fetch.table, fetch.partition)}/{fetch.fetch_id}.json"
         aside = f"{target}.aside"
@@ -272,6 +285,9 @@ class LandingWriter:
         complete: bool,
         table_fingerprint: str = "",
         stamp: int | None = None,
+        cost: Cost = NOTHING,
+        all_rows_because: str = "",
+        changes_up_to: datetime | None = None,
     ) -> LandedFetch:
         """Make the fetch visible; afterwards nothing more can be written."""
         if mode not in (FULL, INCREMENTAL):
@@ -288,6 +304,9 @@ class LandingWriter:
             parts,
             table_fingerprint,
             stamp,
+            cost,
+            all_rows_because,
+            changes_up_to,
         )
         with self._landing.usable():
             self._close_part()

@@ -65,7 +65,16 @@ def land_keys(workspace: Workspace, mapping: Mapping, summary: FetchSummary) -> 
 def land_stamp(workspace: Workspace, mapping: Mapping, stamp: int, summary: FetchSummary) -> None:
     """Says, behind the rows of all partitions, up to where these are all changes; the newest such note says it all."""
     with workspace.landing_of(mapping).open_fetch(mapping.source.table, BY_STAMP) as writer:
-        landed = writer.commit(mode=FULL, server_time=_time_of(summary), rows=0, complete=False, stamp=stamp)
+        landed = writer.commit(
+            mode=FULL,
+            server_time=_time_of(summary),
+            rows=0,
+            complete=False,
+            stamp=stamp,
+            cost=summary.take_unsaid(),
+            all_rows_because=summary.reason,
+            changes_up_to=summary.changes_up_to,
+        )
     summary.partitions += (BY_STAMP,)
     summary.files += (landed.fetch_id,)
 

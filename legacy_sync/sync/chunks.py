@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
@@ -53,6 +54,8 @@ class Chunk:
     newest_cursor: date | None = None
     empty: frozenset[str] | None = None
     """columns whose attribute is null in all rows of the chunk"""
+    seconds: float = 0.0
+    """what the conversion took, in the thread that works ahead"""
 
     def fetched_of(self, row: int) -> int:
         """When a staged row was read from the source."""
@@ -70,7 +73,9 @@ def chunks_of(transform: Transform, sources: list[Batches]) -> Iterator[Chunk]:
     for number, source in enumerate(sources):
         row = number * _ROWS_PER_SOURCE
         for batch in merged(source.read()):
+            began = time.monotonic()
             row += _add(transform, chunk, batch, row)
+            chunk.seconds += time.monotonic() - began
             if chunk.rows >= _ROWS:
                 yield chunk
                 chunk = Chunk(chunk.fetched)

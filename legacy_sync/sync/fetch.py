@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from legacy_sync.errors import GuardTripped, MarkUnusable
 from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NumberRangePartitions
-from legacy_sync.sources.base import KEY, Scope
+from legacy_sync.sources.base import KEY, FetchReport, Scope
 from legacy_sync.sources.landing import LandedFetch, LandingWriter
 from legacy_sync.sync.beside_rows import land_keys, land_stamp, land_tombstones, read_stamp
 from legacy_sync.sync.casts import cast_dates, to_text
@@ -58,6 +58,8 @@ class FetchWork:
     """a mapping that reads the table wants to know what was deleted"""
     sweeps: bool = False
     """the list of all keys is due"""
+    has_all_changes: bool = False
+    """no partition that may have changes is left out"""
 
     @property
     def stamp_from(self) -> int | None:
@@ -68,7 +70,14 @@ class FetchWork:
         """The same for all rows of the table."""
         today = today_of(self.mapping, datetime.now(UTC))
         plans = plan_fetches(self.mapping, [], None, full=True, today=today)
-        return replace(self, plans=tuple(plans), is_whole_table=True, reason=because, sweeps=False)
+        return replace(
+            self, plans=tuple(plans), is_whole_table=True, reason=because, sweeps=False, has_all_changes=True
+        )
+
+    def begin(self) -> FetchSummary:
+        """The summary of fetches that begin now."""
+        table = self.mapping.source.table
+        return FetchSummary(table, mode=self.mode, reason=self.reason, has_all_changes=self.has_all_changes)
 
     @property
     def mode(self) -> str:
@@ -103,10 +112,16 @@ def plan_work(
         is_first,
         accept,
         takes_deletes=any(m.deletes.policy != "ignore" for m in readers),
+        has_all_changes=_partitions_of(plans)
+        >= _partitions_of(plan_fetches(mapping, marks, None, full=False, today=today)),
     )
     if work.is_whole_table or is_first or names_some(mapping, partitions, today):
         return work
     return _with_intervals(work, readers, marks)
+
+
+def _partitions_of(plans: Sequence[FetchPlan]) -> set[str]:
+    return {window.partition for plan in plans for window in plan.windows}
 
 
 def _with_intervals(work: FetchWork, readers: Sequence[Mapping], marks: Sequence[Marks]) -> FetchWork:
@@ -157,7 +172,7 @@ def land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> Fe
 
 
 def _land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> FetchSummary:
-    summary = FetchSummary(work.mapping.source.table, mode=work.mode, reason=work.reason)
+    summary = work.begin()
     stamp = take_mark(workspace, work, summary)
     is_unchanged = stamp is not None and stamp == work.stamp_from
     for plan in work.plans:
@@ -281,6 +296,9 @@ class Stream:
             raise clock_went_back(self.work.mapping, report.server_time, self.plan.mark)
         self._refuse_doubtful(report.rows)
         self._flush()
+        self._sum_up(report)
+        numbers = sorted(self.writers)
+        parts = self.summary.take_unsaid().split([self.rows[n] for n in numbers]) if numbers else []
         landed = [
             writer.commit(
                 mode="full" if self.plan.windows[number].partition in self.plan.full else "incremental",
@@ -288,18 +306,34 @@ class Stream:
                 rows=self.rows[number],
                 complete=report.complete,
                 stamp=self.stamp,
+                cost=part,
+                all_rows_because=self.summary.reason,
+                changes_up_to=self.summary.changes_up_to if self._ends_with(number) else None,
             )
-            for number, writer in sorted(self.writers.items())
+            for (number, writer), part in zip(sorted(self.writers.items()), parts, strict=True)
         ]
         if self.plan.across and self.plan.stamp_from is None:
             landed.append(self._note_end())
-        self._sum_up(landed)
+        self.summary.files += tuple(f.fetch_id for f in landed)
+        self.summary.partitions += tuple(f.partition for f in landed)
         return landed
+
+    def _ends_with(self, number: int) -> bool:
+        """Whether this window is the last that is landed in this run; where notes follow, they are."""
+        is_last = self.plan is self.work.plans[-1] and number == len(self.plan.windows) - 1
+        return is_last and self.stamp is None and not self.plan.across
 
     def _note_end(self) -> LandedFetch:
         """Says, behind the rows of all slices, that these were all changes; the newest such note says it all."""
         writer = self.stack.enter_context(self.landing.open_fetch(self.work.mapping.source.table, ALL_SLICES))
-        return writer.commit(mode="full", server_time=self.fetch.report.server_time, rows=0, complete=False)
+        return writer.commit(
+            mode="full",
+            server_time=self.fetch.report.server_time,
+            rows=0,
+            complete=False,
+            cost=self.summary.take_unsaid(),
+            changes_up_to=self.summary.changes_up_to,
+        )
 
     def _refuse_doubtful(self, rows: int) -> None:
         """Raises GuardTripped for an empty table that was not, or one of which most rows are missing."""
@@ -320,10 +354,8 @@ class Stream:
         source = self.work.mapping.source
         return self.workspace.source(source.server).probe(source.table, None, None).count == 0
 
-    def _sum_up(self, landed: list[LandedFetch]) -> None:
-        report, summary = self.fetch.report, self.summary
-        summary.files += tuple(f.fetch_id for f in landed)
-        summary.partitions += tuple(f.partition for f in landed)
+    def _sum_up(self, report: FetchReport) -> None:
+        summary = self.summary
         summary.rows += report.rows
         summary.requests += report.requests
         summary.bytes += report.bytes

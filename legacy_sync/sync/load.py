@@ -23,6 +23,7 @@ from legacy_sync.ledger import conflicts, quarantine, runs, units
 from legacy_sync.ledger.other_keys import remember_other_keys
 from legacy_sync.mapping.model import NumberRangePartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
+from legacy_sync.sources.cost import NOTHING
 from legacy_sync.sources.landing import FULL, LandedFetch, Landing
 from legacy_sync.sync.bound import Bound
 from legacy_sync.sync.chunks import Batches, Chunk, chunks_of
@@ -172,6 +173,7 @@ class Loader:
 
     def _load_chunk(self, slice_: Slice, chunk: Chunk) -> Counts:
         began = time.monotonic()
+        self.report.seconds["transform"] = self.report.seconds.get("transform", 0.0) + chunk.seconds
         self._stage(slice_, chunk)
         began = self._spend("stage", began)
         shape = self.bound.shape(self.connection, chunk.kept)
@@ -381,6 +383,7 @@ class Loader:
             return
         fetch_ids = [f.fetch_id for f in slice_.fetches]
         runs.note_newest(self.connection, self.entity_id, max(f.fetched_at for f in slice_.fetches))
+        self._count_cost(slice_)
         runs.remember_fetches(self.connection, self.entity_id, slice_.partition, fetch_ids, self.run_id)
         value, fetched_on = newest_cursor, max(f.server_time for f in slice_.fetches).date()
         if slice_.partition == BY_STAMP:
@@ -395,6 +398,15 @@ class Loader:
         move = runs.set_mark if slice_.fetches[0].mode == FULL else runs.move_watermark
         move(self.connection, self.entity_id, slice_.partition, mark, self.run_id)
         self.report.watermark = max(filter(None, (self.report.watermark, mark)), default=None)
+
+    def _count_cost(self, slice_: Slice) -> None:
+        """Adds what the fetches cost; not again for those that were taken in before."""
+        known = runs.find_takers(self.connection, slice_.partition, [f.fetch_id for f in slice_.fetches])
+        for fetch in slice_.fetches:
+            takers = known.get(fetch.fetch_id, set())
+            if self.entity_id not in takers:
+                cost = NOTHING if takers else fetch.cost
+                self.report.taken.add(fetch.rows, cost, fetch.all_rows_because, fetch.changes_up_to)
 
     def _spend(self, stage: str, began: float) -> float:
         now = time.monotonic()

@@ -7,6 +7,7 @@ table, a type or a policy; where it would, the mapping language is missing a wor
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Mapping as Dict
 from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
@@ -52,13 +53,15 @@ def load_unit(
     dagster_run_id: str | None = None,
     accept: bool = False,
     accepted_by: str | None = None,
+    summaries: Dict[str, FetchSummary] | None = None,
 ) -> dict[str, RunReport]:
     """Brings what is landed and not yet loaded into the ERP, a transaction per partition; returns a report per entity.
 
     `mappings` are one entity, or all of a unit with parents first. `full` takes everything since the newest full
     fetch again; `dry_run` computes all decisions and writes nothing; `accept` lets a change pass that the guards
     would stop, `accepted_by` says who wants that. `on_commit` hears of each partition as soon as it is safe. Raises
-    AbortRun or RetryLater errors; partitions committed before stay.
+    AbortRun or RetryLater errors; partitions committed before stay. `summaries` are the fetches of this process, by
+    entity: what they cost without landing anything counts too.
     """
     with loading(
         workspace,
@@ -72,6 +75,8 @@ def load_unit(
         slices = [find_slices(loader, partitions, full=full) for loader in loaders]
         load_slices(loaders, slices, progress, on_commit)
         for loader, own in zip(loaders, slices, strict=True):
+            if summaries:
+                _take_rest(loader.report, summaries[loader.mapping.entity])
             finish(workspace, loader, own)
         return {loader.mapping.entity: loader.report for loader in loaders}
 
@@ -135,7 +140,7 @@ def run_unit(
     summaries = {m.entity: fetched[m.source.feed] for m in mappings}
     named = [p for summary in summaries.values() for p in summary.partitions] if partitions is not None else None
     chosen = list(dict.fromkeys(named)) if named is not None else None
-    reports = load_unit(workspace, mappings, chosen, progress=progress, accept=accept)
+    reports = load_unit(workspace, mappings, chosen, progress=progress, accept=accept, summaries=summaries)
     return {entity: _with_fetch(report, summaries[entity]) for entity, report in reports.items()}
 
 
@@ -209,7 +214,7 @@ def _run_first(
     It commits when the fetch has proved complete, or not at all.
     """
     entity = work.mapping.entity
-    summary = FetchSummary(work.mapping.source.table, mode=work.mode)
+    summary = work.begin()
     stamp = take_mark(workspace, work, summary)
     with loading(workspace, [work.mapping], full=full, dry_run=False, accept=work.accept) as (loader,):
         with (
@@ -225,9 +230,15 @@ def _run_first(
             notes = find_slices(loader, [BY_STAMP], full=False)
             load_slices([loader], [notes], None, _nothing)
         say_fetched(summary)
+        _take_rest(loader.report, summary)
         finish(workspace, loader, [slice_, *notes])
     fetched[work.mapping.source.feed] = summary
     return {entity: _with_fetch(loader.report, summary)}
+
+
+def _take_rest(report: RunReport, fetched: FetchSummary) -> None:
+    """What a fetch of this process cost beyond what it landed, such as a look at a counter that stands still."""
+    report.taken.add(0, fetched.take_unsaid(), fetched.reason, fetched.changes_up_to)
 
 
 def _with_fetch(report: RunReport, fetched: FetchSummary) -> RunReport:

@@ -37,6 +37,7 @@ from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Progress
 from legacy_sync.sync.shaping import shape as shape_records
 from legacy_sync.sync.transform import Transform
+from legacy_sync.sync.windows import BESIDE_ROWS
 from legacy_sync.sync.workspace import Workspace
 
 logger = logging.getLogger(__name__)
@@ -181,5 +182,6 @@ def _due(workspace: Workspace, mapping: Mapping, connection: psycopg.Connection)
     """What the next run of the entity will read, and load again."""
     work = plan_work(workspace, mapping, None, full=False)
     entity_id = runs.get_entity_id(connection, mapping.entity)
-    is_new_meaning = runs.last_mapping_version(connection, entity_id) not in (None, mapping.version)
+    known = runs.read_loaded(connection, entity_id)
+    is_new_meaning = any(known[p].is_stale(mapping.version) for p in known.keys() - BESIDE_ROWS)
     return Due(mapping, work.plans, everything=work.is_whole_table or is_new_meaning)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
+
+from legacy_sync.sources.cost import NOTHING, Cost
 
 Outcome = Literal["succeeded", "succeeded_with_parked", "failed", "planned"]
 
@@ -49,6 +51,11 @@ class Counts:
     relinked: int = 0
     """rows loaded earlier without a parent that is there now"""
 
+    @property
+    def changed(self) -> int:
+        """Rows of the ERP table that are not as they were."""
+        return self.inserted + self.updated + self.deleted + self.adopted
+
     def add(self, other: Counts) -> None:
         """Sum up slices."""
         for name, value in asdict(other).items():
@@ -71,6 +78,42 @@ class FetchSummary:
     reason: str = ""
     """why all rows were read although only changes were asked for"""
     notes: tuple[str, ...] = ()
+    began_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    has_all_changes: bool = False
+    """whether everything that may have changed was looked at"""
+    said: Cost = NOTHING
+    """the part of what was spent that landed fetches say"""
+
+    @property
+    def changes_up_to(self) -> datetime | None:
+        """Up to when it has all changes of the table; None if it did not look at all of them."""
+        return self.began_at if self.has_all_changes else None
+
+    def take_unsaid(self) -> Cost:
+        """What was spent and said by no landed fetch yet; whoever takes it says it."""
+        spent = Cost(self.requests, self.bytes, self.seconds)
+        unsaid, self.said = spent - self.said, spent
+        return unsaid
+
+
+@dataclass
+class TakenIn:
+    """The fetches a load took in: their rows, what they had cost, and up to when they have all changes.
+
+    A fetch that several mappings read costs the one that takes it in first; its rows count for each.
+    """
+
+    rows: int = 0
+    cost: Cost = NOTHING
+    all_rows_because: str = ""
+    changes_up_to: datetime | None = None
+
+    def add(self, rows: int, cost: Cost, all_rows_because: str, changes_up_to: datetime | None) -> None:
+        """One more."""
+        self.rows += rows
+        self.cost += cost
+        self.all_rows_because = all_rows_because or self.all_rows_because
+        self.changes_up_to = max(filter(None, (self.changes_up_to, changes_up_to)), default=None)
 
 
 @dataclass
@@ -98,6 +141,7 @@ class RunReport:
     parked_sample: list[ParkedSample] = field(default_factory=list)
     watermark: str | None = None
     fetch: FetchSummary | None = None
+    taken: TakenIn = field(default_factory=TakenIn)
     accepted: bool = False
     """a person let changes pass that the guards would have stopped"""
     columns_changed: dict[str, int] = field(default_factory=dict)

@@ -20,6 +20,8 @@ from dagster_setup import (
 )
 from journey_setup import PARENTS, VARIANTS, Journey
 
+from legacy_sync.sync.windows import list_windows, today_of
+
 FIRST, SECOND, THIRD = "2026-01-01", "2026-02-01", "2026-03-01"
 
 
@@ -65,6 +67,32 @@ def test_fetch_shows_requests_bytes_and_seconds(desk: Desk):
     assert shown["requests"] >= 1
     assert shown["bytes"] > 100
     assert shown["dagster/partition_row_count"] == 1
+
+
+def test_load_shows_what_it_cost_and_how_far_behind_the_erp_is(desk: Desk):
+    on(desk, 2).family(1)
+    desk.run(FAMILY_PAIR, SECOND)
+    result = desk.run(FAMILY_PAIR, SECOND)
+    ((_, fetched),) = materializations(result, FAMILIES_TABLE)
+    ((_, shown),) = materializations(result, FAMILIES)
+    assert (shown["requests"], shown["bytes"]) == (fetched["requests"], fetched["bytes"])
+    assert (fetched["rows_fetched"], shown["rows_fetched"], shown["rows_changed"]) == (1, 1, 0)
+    assert {"seconds_fetch", "seconds_transform", "seconds_stage", "seconds_plan", "seconds_apply"} <= shown.keys()
+    assert "lag_seconds" not in shown  # one month says nothing of the others
+
+
+def test_range_with_all_changes_shows_the_lag(desk: Desk):
+    on(desk, 2).family(1)
+    everything = desk.journey.workspace.project.get(PARENTS)
+    keys = [w.partition for w in list_windows(everything, today_of(everything, datetime.now(UTC)))]
+    for _ in range(2):
+        result = desk.run(FAMILY_PAIR, (keys[0], keys[-1]))
+    lags = [
+        shown["whole_run"]["lag_seconds"]
+        for asset in (FAMILIES_TABLE, FAMILIES)
+        for _, shown in materializations(result, asset)[-1:]
+    ]
+    assert 0 < lags[1] < lags[0] < 300
 
 
 def test_range_gives_each_partition_its_own_numbers(desk: Desk):

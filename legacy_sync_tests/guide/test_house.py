@@ -21,6 +21,7 @@ SHAPES = {
     "erp.catalog",
     "erp.shape",
     "sources.base",
+    "sources.cost",
     "ledger.quarantine.Parked",
     "sources.four_d.wire.to_batch",
 }  # what things look like; no I/O in them
@@ -51,6 +52,7 @@ TOUCHES_EDGES = (
     "pipeline",
     "reconcile",
     "repair",
+    "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}
 

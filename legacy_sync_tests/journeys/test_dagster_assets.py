@@ -86,7 +86,7 @@ def test_range_with_all_changes_shows_the_lag(desk: Desk):
     everything = desk.journey.workspace.project.get(PARENTS)
     keys = [w.partition for w in list_windows(everything, today_of(everything, datetime.now(UTC)))]
     for _ in range(2):
-        result = desk.run(FAMILY_PAIR, (keys[0], keys[-1]))
+        result = desk.run(FAMILY_PAIR, keys[0], keys[-1])
     lags = [
         shown["whole_run"]["lag_seconds"]
         for asset in (FAMILIES_TABLE, FAMILIES)

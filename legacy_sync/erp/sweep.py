@@ -52,7 +52,7 @@ def _copy(connection: psycopg.Connection, name: str, columns: str, rows: Iterabl
     with connection.cursor() as cursor, cursor.copy(sql.SQL("copy {} from stdin").format(table)) as copy:
         for row in rows:
             copy.write_row(row)
-    connection.execute(sql.SQL("create index on {} (_key)").format(table))
+    connection.execute(sql.SQL("create index on {} using hash (_key)").format(table))
     connection.execute(sql.SQL("analyze {}").format(table))
 
 

@@ -21,7 +21,7 @@ from legacy_sync.sync import compact
 from legacy_sync.sync.pipeline import load_entity
 
 TABLE = "Artikel_Familie"
-STEPS = int(os.environ.get("HISTORY_STEPS", "80"))
+STEPS = int(os.environ.get("HISTORY_STEPS", "50"))
 SEED = int(os.environ.get("HISTORY_SEED", "20261128"))
 NUMBERS = 60
 KEYS = {"type": "key_range", "buckets": 4}

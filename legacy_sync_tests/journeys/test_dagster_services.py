@@ -59,9 +59,16 @@ def test_the_sensor_asks_no_web_service_and_a_folder_that_is_away_stops_nobody(
     monkeypatch.setenv("DROP_FOLDER", os.devnull)
     made = definitions()
     with dg.DagsterInstance.ephemeral() as instance:
-        context = dg.build_sensor_context(instance=instance, definitions=made, resources=resources())
-        result: Any = made.resolve_sensor_def("legacy_changes").evaluate_tick(context)
-    wanted = {key for request in result.run_requests for key in request.asset_selection or ()}
+
+        def tick(sensor: str) -> tuple[set[dg.AssetKey], str | None]:
+            context = dg.build_sensor_context(instance=instance, definitions=made, resources=resources())
+            result: Any = made.resolve_sensor_def(sensor).evaluate_tick(context)
+            return {key for r in result.run_requests for key in r.asset_selection or ()}, result.skip_message
+
+        assert {sensor.name for sensor in made.sensors or ()} >= {"legacy_changes", "drop_folder_changes"}
+        away, reason = tick("drop_folder_changes")
+        wanted = tick("legacy_changes")[0] | tick("warehouse_changes")[0]
+    assert (away, "  next:  " in str(reason)) == (set(), True)
     assert dg.AssetKey(["erp", "products_parentproduct"]) in wanted
     assert dg.AssetKey(["legacy", "stock_movement"]) in wanted
     assert not wanted & {*CURRENCIES, dg.AssetKey(["legacy", "tags"])}

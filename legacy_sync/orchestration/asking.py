@@ -7,7 +7,8 @@ import dagster as dg
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.layout import Cut
 from legacy_sync.orchestration.looks import Change, Tick
-from legacy_sync.orchestration.requests import checks_of, in_blocks, list_partitions, newest_partition, tags_of
+from legacy_sync.orchestration.partitions import list_partitions, newest_partition
+from legacy_sync.orchestration.requests import checks_of, in_blocks, tags_of
 from legacy_sync.orchestration.watch import BATCH_TAG, name_batch
 
 

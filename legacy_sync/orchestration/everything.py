@@ -14,10 +14,9 @@ from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.assets import step_name
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Cut, Layout
+from legacy_sync.orchestration.partitions import list_partitions, newest_partition
 from legacy_sync.orchestration.requests import (
     in_blocks,
-    list_partitions,
-    newest_partition,
     read_ledger,
     tags_of,
     wanted_of,

@@ -14,7 +14,8 @@ import dagster as dg
 from legacy_sync.errors import AbortRun, LegacySyncError, SourceRefused
 from legacy_sync.mapping.model import Mapping, NoPartitions
 from legacy_sync.orchestration.layout import Layout, Table
-from legacy_sync.orchestration.requests import Ledger, Wanted, list_partitions, newest_partition, wanted_of
+from legacy_sync.orchestration.partitions import list_partitions, newest_partition
+from legacy_sync.orchestration.requests import Ledger, Wanted, wanted_of
 from legacy_sync.orchestration.watch import Memory, TableState
 from legacy_sync.sources.base import CountsChanges, Probe
 from legacy_sync.sync.pipeline import Workspace

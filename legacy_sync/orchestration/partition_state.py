@@ -14,7 +14,7 @@ from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.layout import Layout, erp_key
 from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
-from legacy_sync.orchestration.requests import list_partitions
+from legacy_sync.orchestration.partitions import list_partitions
 from legacy_sync.sync.pipeline import Workspace
 
 CHECK = "partitions"

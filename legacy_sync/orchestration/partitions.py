@@ -1,6 +1,6 @@
 """How does Dagster spell the partitions of a mapping? The keys are those of `sync/windows.py`."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ from legacy_sync.mapping.model import (
     Partitions,
     WindowPartitions,
 )
-from legacy_sync.sync.windows import list_windows
+from legacy_sync.sync.windows import list_windows, today_of
 
 _MONDAY = 1
 _ANY_DAY = date(2000, 1, 1)  # slices of a key or a number do not depend on the calendar
@@ -29,6 +29,16 @@ def build_partitions(mapping: Mapping) -> dg.PartitionsDefinition | None:
             return dg.StaticPartitionsDefinition([w.partition for w in list_windows(mapping, _ANY_DAY)])
         case _:
             return None
+
+
+def list_partitions(mapping: Mapping) -> list[str]:
+    """All partitions there are today, in order."""
+    return [window.partition for window in list_windows(mapping, today_of(mapping, datetime.now(UTC)))]
+
+
+def newest_partition(mapping: Mapping) -> str:
+    """The open window, the last slice, or the one partition of an unpartitioned table."""
+    return list_partitions(mapping)[-1]
 
 
 def label_partitions(partitions: Partitions) -> str:

@@ -16,9 +16,10 @@ from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.checks import specs_of
 from legacy_sync.orchestration.jobs import CUT_TAG
 from legacy_sync.orchestration.layout import Cut, Layout, Table, erp_key
+from legacy_sync.orchestration.partitions import list_partitions
 from legacy_sync.sync.pipeline import Workspace
 from legacy_sync.sync.scopes import Marks, plan_fetches
-from legacy_sync.sync.windows import BESIDE_ROWS, list_windows, today_of
+from legacy_sync.sync.windows import BESIDE_ROWS, today_of
 
 MOST_PARTITIONS = 100
 STARTED_BY_TAG = "legacy_sync/started_by"
@@ -91,16 +92,6 @@ def wanted_of(table: Table, ledger: Ledger) -> Wanted:
     partitions = tuple(w.partition for plan in plans for w in plan.windows)
     has_new = any(p not in m for m in marks for p in partitions)
     return Wanted(partitions, plans[-1].cursor_from if plans else None, has_new)
-
-
-def list_partitions(mapping: Mapping) -> list[str]:
-    """All partitions there are today, in order."""
-    return [window.partition for window in list_windows(mapping, _today(mapping))]
-
-
-def newest_partition(mapping: Mapping) -> str:
-    """The open window, the last slice, or the one partition of an unpartitioned table."""
-    return list_partitions(mapping)[-1]
 
 
 def in_blocks(mapping: Mapping, partitions: Iterable[str]) -> list[list[str]]:

@@ -13,22 +13,21 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import dagster as dg
-from cronsim import CronSim
 
 from legacy_sync.errors import RetryLater
+from legacy_sync.mapping.clock import last_tick
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.mapping.model import Schedule as Rhythm
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Cut, Layout
+from legacy_sync.orchestration.partitions import list_partitions, newest_partition
 from legacy_sync.orchestration.pauses import in_maintenance, waits_for
 from legacy_sync.orchestration.requests import (
     Ledger,
     busy_assets,
     checks_of,
     in_blocks,
-    list_partitions,
     loading_assets,
-    newest_partition,
     read_ledger,
     tags_of,
     wanted_of,
@@ -77,7 +76,7 @@ def is_due(mapping: Mapping, at: datetime, last_start: datetime | None) -> bool:
     if mapping.schedule is None:
         return False
     local = at.astimezone(ZoneInfo(mapping.schedule.timezone))
-    said = next(CronSim(to_cron(mapping, mapping.schedule), local + timedelta(seconds=1), reverse=True))
+    said = last_tick(to_cron(mapping, mapping.schedule), mapping.schedule.timezone, local + timedelta(seconds=1))
     return said >= local.replace(second=0, microsecond=0) or (last_start is not None and said > last_start)
 
 

@@ -88,14 +88,14 @@ class Landing:
         """The landing of another source under the same root."""
         return Landing(self.root, source)
 
-    def open_fetch(self, table: str, partition: str, *, instead_of: LandedFetch | None = None) -> LandingWriter:
+    def open_fetch(self, table: str, partition: str, *, same_time_as: str | None = None) -> LandingWriter:
         """A writer for one new fetch; also sweeps what dead fetches left here more than a day ago.
 
-        One that is written `instead_of` another has its time, and thus its place among the others.
+        `same_time_as` is the id of a fetch whose time, and thus its place among the others, it shares.
         """
         with self.usable():
             self._sweep(table, partition)
-        return LandingWriter(self, table, partition, _new_fetch_id(instead_of.fetch_id if instead_of else None))
+        return LandingWriter(self, table, partition, new_fetch_id(same_time_as))
 
     def fetches(self, table: str, partition: str) -> list[LandedFetch]:
         """The committed fetches of a partition, oldest first."""
@@ -341,13 +341,20 @@ def _unusable(root: str, error: Exception) -> LandingUnusable:
     )
 
 
+def since_last_full(landed: Sequence[LandedFetch]) -> list[LandedFetch]:
+    """The newest full fetch and everything after it: together the state of the partition."""
+    full = [n for n, f in enumerate(landed) if f.mode == FULL]
+    return list(landed[full[-1] :]) if full else list(landed)
+
+
 def fetched_at(fetch_id: str) -> int:
     """The time in a fetch id, as microseconds since 1970."""
     instant = datetime.strptime(fetch_id.split("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=UTC)
     return int(instant.timestamp() * 1_000_000)
 
 
-def _new_fetch_id(same_time_as: str | None = None) -> str:
+def new_fetch_id(same_time_as: str | None = None) -> str:
+    """An id that no other fetch has, of now or of the time of another."""
     time = same_time_as.split("-")[0] if same_time_as else f"{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}Z"
     return f"{time}-{secrets.token_hex(4)}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -49,17 +50,18 @@ def land_tombstones(workspace: Workspace, mapping: Mapping, since: int, summary:
             writer.commit(mode=INCREMENTAL, server_time=_time_of(summary), rows=len(gone), complete=False)
 
 
-def land_keys(workspace: Workspace, mapping: Mapping, summary: FetchSummary) -> int:
-    """Lands the list of all keys of the table; returns how many there are."""
+def land_keys(workspace: Workspace, mapping: Mapping, summary: FetchSummary, if_empty: Callable[[], None]) -> None:
+    """Lands the list of all keys of the table; `if_empty` may refuse one without any, which then is not landed."""
     source, table = workspace.source(mapping.source.server), mapping.source.table
     rows = 0
     with workspace.landing_of(mapping).open_fetch(table, KEYS) as writer:
         for keys in source.fetch_keys(table):
             writer.write(pa.RecordBatch.from_arrays([pa.array(keys, pa.string())], [KEY]))
             rows += len(keys)
+        if not rows:
+            if_empty()
         writer.commit(mode=FULL, server_time=_time_of(summary), rows=rows, complete=True)
     summary.notes += (f"the list of all {rows:,} keys was read",)
-    return rows
 
 
 def land_stamp(workspace: Workspace, mapping: Mapping, stamp: int, summary: FetchSummary) -> None:

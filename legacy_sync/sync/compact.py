@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from itertools import takewhile
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from legacy_sync.errors import EntityBusy
 from legacy_sync.ledger import runs
+from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.base import KEY
-from legacy_sync.sources.landing import FULL, INCREMENTAL, LandedFetch, Landing
+from legacy_sync.sources.landing import INCREMENTAL, LandedFetch, Landing, since_last_full
 from legacy_sync.sync.evidence import Gone, read_gone, read_keys
 from legacy_sync.sync.fetch import readers_of
 from legacy_sync.sync.load import Loader
@@ -48,18 +50,18 @@ def tidy(workspace: Workspace, loader: Loader, partitions: Iterable[str]) -> Non
         except EntityBusy:
             return
         for partition, changes in crowded.items():
-            gone = read_gone(landing, table, changes) or Gone()
-            if _all_taken_in(loader, readers, partition, changes):
-                _replace(loader, readers, changes, _merge_changes(landing, changes, gone))
-        if len(tombstones) > AT_MOST and _all_taken_in(loader, readers, DELETED, tombstones):
-            _replace(loader, readers, tombstones, _merge_tombstones(landing, table, tombstones))
+            old = _taken_in(loader, readers, partition, changes)
+            if len(old) > AT_MOST:
+                _replace(loader, readers, old, _merge_changes(landing, old, read_gone(landing, table, old) or Gone()))
+        asking = {reader: mapping for reader, mapping in readers.items() if mapping.deletes.policy != "ignore"}
+        old = _taken_in(loader, asking, DELETED, tombstones)
+        if len(old) > AT_MOST:
+            _replace(loader, asking, old, _merge_tombstones(landing, table, old))
 
 
 def changes_of(landing: Landing, table: str, partition: str) -> list[LandedFetch]:
     """The fetches of changes behind the newest full one."""
-    landed = landing.fetches(table, partition)
-    full = [n for n, fetch in enumerate(landed) if fetch.mode == FULL]
-    return landed[full[-1] + 1 :] if full else landed
+    return [fetch for fetch in since_last_full(landing.fetches(table, partition)) if fetch.mode == INCREMENTAL]
 
 
 def _merge_changes(landing: Landing, changes: Sequence[LandedFetch], gone: Gone) -> LandedFetch:
@@ -67,7 +69,7 @@ def _merge_changes(landing: Landing, changes: Sequence[LandedFetch], gone: Gone)
     newest = changes[-1]
     seen: set[str | None] = set()
     rows = 0
-    with landing.open_fetch(newest.table, newest.partition, instead_of=newest) as writer:
+    with landing.open_fetch(newest.table, newest.partition, same_time_as=newest.fetch_id) as writer:
         for fetch in reversed(changes):
             at, mine = fetch.fetched_at, set()
             for batch in landing.read(fetch):
@@ -102,29 +104,32 @@ def _merge_tombstones(landing: Landing, table: str, tombstones: Sequence[LandedF
                     if kept[key][0] < at:
                         del kept[key]
     newest = tombstones[-1]
-    with landing.open_fetch(table, DELETED, instead_of=newest) as writer:
+    with landing.open_fetch(table, DELETED, same_time_as=newest.fetch_id) as writer:
         for _, batch in kept.values():
             writer.write(batch)
         return writer.commit(mode=INCREMENTAL, server_time=newest.server_time, rows=len(kept), complete=False)
 
 
-def _lock_readers(workspace: Workspace, loader: Loader, stack: ExitStack) -> list[int]:
+def _lock_readers(workspace: Workspace, loader: Loader, stack: ExitStack) -> dict[int, Mapping]:
     """Nobody may load from the table meanwhile; returns the entities that read it."""
-    readers = [loader.entity_id]
+    readers = {loader.entity_id: loader.mapping}
     for mapping in readers_of(workspace, loader.mapping):
         entity_id = runs.get_entity_id(loader.connection, mapping.entity)
         if entity_id != loader.entity_id:
             stack.enter_context(runs.entity_lock(loader.connection, entity_id, mapping.entity))
-            readers.append(entity_id)
+            readers[entity_id] = mapping
     return readers
 
 
-def _all_taken_in(loader: Loader, readers: Sequence[int], partition: str, fetches: Sequence[LandedFetch]) -> bool:
-    ids = {fetch.fetch_id for fetch in fetches}
-    return all(ids <= runs.loaded_fetches(loader.connection, reader, partition) for reader in readers)
+def _taken_in(
+    loader: Loader, readers: Iterable[int], partition: str, fetches: Sequence[LandedFetch]
+) -> list[LandedFetch]:
+    """Those at the beginning that every reader has taken in."""
+    loaded = [runs.loaded_fetches(loader.connection, reader, partition) for reader in readers]
+    return list(takewhile(lambda fetch: all(fetch.fetch_id in ids for ids in loaded), fetches))
 
 
-def _replace(loader: Loader, readers: Sequence[int], old: Sequence[LandedFetch], new: LandedFetch) -> None:
+def _replace(loader: Loader, readers: Iterable[int], old: Sequence[LandedFetch], new: LandedFetch) -> None:
     ids = [fetch.fetch_id for fetch in old]
     with loader.connection.transaction():
         for reader in readers:

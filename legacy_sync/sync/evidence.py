@@ -39,17 +39,24 @@ class Gone:
 
 def read_gone(landing: Landing, table: str, fetches: Sequence[LandedFetch]) -> Gone | None:
     """What is known to be gone since the oldest of the fetches was read; None if nothing was found out since."""
-    since = min((fetch.fetched_at for fetch in fetches), default=0)
+    if not fetches:
+        return None
+    since = min(fetch.fetched_at for fetch in fetches)
     gone = Gone()
     for tombstones in landing.fetches(table, DELETED):
         if tombstones.fetched_at >= since:
             gone.deleted |= dict.fromkeys(read_keys(landing, tombstones), tombstones.fetched_at)
     for keys in landing.fetches(table, KEYS)[-1:]:
         if keys.fetched_at >= since:
-            gone.listed, gone.listed_at = pa.array(read_keys(landing, keys), pa.string()), keys.fetched_at
+            gone.listed, gone.listed_at = _keys_of(landing, keys), keys.fetched_at
     return gone if gone.deleted or gone.listed is not None else None
 
 
-def read_keys(landing: Landing, fetch: LandedFetch) -> list[str]:
-    """The source's own keys of the landed rows."""
-    return [key for batch in landing.read(fetch, [KEY]) for key in batch.column(KEY).to_pylist()]
+def _keys_of(landing: Landing, fetch: LandedFetch) -> pa.Array:
+    columns = [batch.column(KEY).cast(pa.string()) for batch in landing.read(fetch, [KEY])]
+    return pa.concat_arrays(columns) if columns else pa.array([], pa.string())
+
+
+def read_keys(landing: Landing, fetch: LandedFetch) -> Iterator[str]:
+    """The source's own keys of the landed rows, read as they are asked for."""
+    return (key for batch in landing.read(fetch, [KEY]) for key in batch.column(KEY).to_pylist())

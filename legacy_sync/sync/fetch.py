@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +20,7 @@ from legacy_sync.errors import GuardTripped, MarkUnusable
 from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import KeyRangePartitions, Mapping, NumberRangePartitions
 from legacy_sync.sources.base import KEY, FetchReport, Scope
-from legacy_sync.sources.landing import LandedFetch, LandingWriter
+from legacy_sync.sources.landing import LandedFetch, LandingWriter, new_fetch_id
 from legacy_sync.sync.beside_rows import land_keys, land_stamp, land_tombstones, read_stamp
 from legacy_sync.sync.casts import cast_dates, to_text
 from legacy_sync.sync.cells import Cells
@@ -100,10 +101,8 @@ def plan_work(
     """
     today = today_of(mapping, datetime.now(UTC))
     readers = readers_of(workspace, mapping)
-    with workspace.erp() as connection:
-        ids = [runs.get_entity_id(connection, m.entity) for m in readers]
-        marks = [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
-        is_first = not any(marks) and not any(runs.has_bindings(connection, i) for i in ids)
+    marks = read_marks(workspace, readers)
+    is_first = not any(marks) and not _has_bindings(workspace, readers)
     plans = plan_fetches(mapping, marks, partitions, full=full, today=today)
     work = FetchWork(
         mapping,
@@ -118,6 +117,18 @@ def plan_work(
     if work.is_whole_table or is_first or names_some(mapping, partitions, today):
         return work
     return _with_intervals(work, readers, marks)
+
+
+def read_marks(workspace: Workspace, readers: Sequence[Mapping]) -> list[Marks]:
+    """The watermarks of each of the mappings."""
+    with workspace.erp() as connection:
+        ids = [runs.get_entity_id(connection, m.entity) for m in readers]
+        return [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
+
+
+def _has_bindings(workspace: Workspace, readers: Sequence[Mapping]) -> bool:
+    with workspace.erp() as connection:
+        return any(runs.has_bindings(connection, runs.get_entity_id(connection, m.entity)) for m in readers)
 
 
 def _partitions_of(plans: Sequence[FetchPlan]) -> set[str]:
@@ -181,8 +192,8 @@ def _land(workspace: Workspace, work: FetchWork, progress: Progress | None) -> F
         with Stream(workspace, work, plan, summary, progress, stamp) as stream:
             deque(stream.batches(), maxlen=0)
             stream.commit()
-    if work.sweeps and not land_keys(workspace, work.mapping, summary) and not work.accept:
-        _refuse_empty_answer(workspace, work.mapping)
+    if work.sweeps:
+        land_keys(workspace, work.mapping, summary, partial(_refuse_empty_answer, workspace, work))
     if stamp is not None and not is_unchanged:
         leave_mark(workspace, work, summary, stamp)
     return summary
@@ -258,6 +269,8 @@ class Stream:
         self.writers: dict[int, LandingWriter] = {}
         self.stack = ExitStack()
         self.began = time.monotonic()
+        self.started = new_fetch_id()
+        """no row was read before; a partition that gets its first row late is no newer"""
 
     def __enter__(self) -> Self:
         if not self.plan.across:
@@ -341,7 +354,7 @@ class Stream:
         if work.is_first or work.accept or self.plan.stamp_from is not None:
             return
         if not self.summary.rows + rows and self._is_empty_table():
-            _refuse_empty_answer(self.workspace, work.mapping)
+            _refuse_empty_answer(self.workspace, work)
         if work.is_whole_table and len(work.plans) == 1 and not work.mapping.source.explode:
             bound = _count_bound(self.workspace, work.mapping)
             if bound - rows > _COLLAPSE_AT_LEAST and rows < bound * _COLLAPSE_SHARE:
@@ -365,7 +378,8 @@ class Stream:
     def _writer(self, number: int) -> LandingWriter:
         if number not in self.writers:
             table, partition = self.work.mapping.source.table, self.plan.windows[number].partition
-            self.writers[number] = self.stack.enter_context(self.landing.open_fetch(table, partition))
+            writer = self.landing.open_fetch(table, partition, same_time_as=self.started)
+            self.writers[number] = self.stack.enter_context(writer)
         return self.writers[number]
 
     def _sort(self, batch: pa.RecordBatch) -> None:
@@ -473,9 +487,10 @@ def _scope(mapping: Mapping, plan: FetchPlan) -> Scope:
     )
 
 
-def _refuse_empty_answer(workspace: Workspace, mapping: Mapping) -> None:
-    """An empty table is believed only if it was always empty."""
-    bound = _count_bound(workspace, mapping)
+def _refuse_empty_answer(workspace: Workspace, work: FetchWork) -> None:
+    """An empty table is believed only if it was always empty, or if a person says so."""
+    mapping = work.mapping
+    bound = 0 if work.accept else _count_bound(workspace, mapping)
     if bound:
         raise GuardTripped(
             f'legacy table "{mapping.source.table}" answered no rows, but {bound:,} were loaded before',

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from legacy_sync.erp import sweep
 from legacy_sync.ledger import runs
-from legacy_sync.sources.base import KEY
 from legacy_sync.sources.landing import FULL, LandedFetch
+from legacy_sync.sync.evidence import read_keys
 from legacy_sync.sync.guards import too_many_missing
 from legacy_sync.sync.load import Loader
 from legacy_sync.sync.windows import DELETED, KEYS, WHOLE
@@ -23,23 +23,28 @@ GONE = "records that are gone from the legacy table"
 def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
     """Deals with the records that are gone; `whole` are the fetches of the whole table that this run loaded.
 
-    Returns how many are. Raises GuardTripped when more are missing than the mapping believes possible; then
-    nothing is marked.
+    They are evidence only if the source vouches for them. Returns how many records are gone. Raises GuardTripped when
+    more are missing than the mapping believes possible; then nothing is marked.
     """
-    found = 0
+    found, evidence = 0, whole if vouches(whole) else []
     with loader.connection.transaction():
         if loader.mapping.deletes.policy != "ignore":
             found += _settle_unmeant(loader)
-            found += _settle_whole(loader, whole) if whole else 0
-            found += _settle_landed(loader, whole)
+            found += _settle_whole(loader, evidence) if evidence else 0
+            found += _settle_landed(loader, _read_at(evidence) if evidence else 0)
             if loader.mapping.deletes.policy == "delete":
                 _delete(loader)
         if whole:
-            for mark in (WHOLE, KEYS):
+            for mark in (WHOLE, KEYS) if evidence else (WHOLE,):
                 runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
     if found:
         loader.report.warn_gone(GONE, found)
     return found
+
+
+def vouches(whole: Sequence[LandedFetch]) -> bool:
+    """Whether these are all rows of the table: only then the absence of a record is evidence that it is gone."""
+    return bool(whole) and all(fetch.complete for fetch in whole if fetch.mode == FULL)
 
 
 def _settle_whole(loader: Loader, whole: Sequence[LandedFetch]) -> int:
@@ -56,17 +61,15 @@ def _settle_unmeant(loader: Loader) -> int:
     return _apply(loader, found, max(loader.unmeant.values()), how="")
 
 
-def _settle_landed(loader: Loader, whole: Sequence[LandedFetch]) -> int:
-    """Lists of keys and tombstones that were not taken in yet, and are not older than the last whole fetch."""
-    marks = runs.read_watermarks(loader.connection, loader.entity_id)
-    read = _as_time(_read_at(whole)) if whole else ""
-    since = max(read, (marks[WHOLE].value if WHOLE in marks else None) or "")
+def _settle_landed(loader: Loader, since: int) -> int:
+    """Lists of keys (of these only the newest) and tombstones that were not taken in yet and are not older."""
     found = 0
     for partition in (KEYS, DELETED):
         new = _not_taken_in(loader, partition)
-        for fetch in [f for f in new if _as_time(f.fetched_at) > since]:
+        for fetch in [f for f in (new[-1:] if partition == KEYS else new) if f.fetched_at > since]:
             at = fetch.fetched_at
-            missing = _unlisted(loader, fetch, at) if partition == KEYS else _deleted(loader, fetch, at)
+            find = sweep.find_unlisted if partition == KEYS else sweep.find_deleted
+            missing = find(loader.connection, loader.entity_id, read_keys(loader.landing, fetch), at)
             found += _apply(loader, missing, at, how="")
             if partition == KEYS:
                 runs.set_mark(loader.connection, loader.entity_id, KEYS, _as_time(at), loader.run_id)
@@ -78,18 +81,7 @@ def _settle_landed(loader: Loader, whole: Sequence[LandedFetch]) -> int:
 def _not_taken_in(loader: Loader, partition: str) -> list[LandedFetch]:
     landed = loader.landing.fetches(loader.mapping.source.table, partition)
     loaded = runs.loaded_fetches(loader.connection, loader.entity_id, partition) if landed else set()
-    new = [fetch for fetch in landed if fetch.fetch_id not in loaded]
-    return new[-1:] if partition == KEYS else new
-
-
-def _unlisted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
-    keys = (key for batch in loader.landing.read(fetch) for key in batch.column(KEY).to_pylist())
-    return sweep.find_unlisted(loader.connection, loader.entity_id, keys, at)
-
-
-def _deleted(loader: Loader, fetch: LandedFetch, at: int) -> tuple[int, int]:
-    keys = (key for batch in loader.landing.read(fetch, [KEY]) for key in batch.column(KEY).to_pylist())
-    return sweep.find_deleted(loader.connection, loader.entity_id, keys, at)
+    return [fetch for fetch in landed if fetch.fetch_id not in loaded]
 
 
 def _apply(loader: Loader, found: tuple[int, int], at: int, *, how: str = "--full ") -> int:
@@ -103,7 +95,7 @@ def _apply(loader: Loader, found: tuple[int, int], at: int, *, how: str = "--ful
         loader.report.counts.deleted += sweep.mark_missing_rows(connection, shape, loader.run_id)
     sweep.note_missing(connection, loader.entity_id, loader.run_id, at)
     if missing:
-        runs.note_newest(connection, loader.entity_id, at if at < 2**62 else 0)
+        runs.note_newest(connection, loader.entity_id, at)
     return missing
 
 

@@ -22,12 +22,12 @@ from legacy_sync.errors import LegacySyncError
 from legacy_sync.ledger import quarantine, runs, units
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.four_d.wire import to_batch
-from legacy_sync.sources.landing import LandedFetch
+from legacy_sync.sources.landing import FULL, LandedFetch, since_last_full
 from legacy_sync.sync.bound import bind
 from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.compact import tidy
 from legacy_sync.sync.evidence import read_gone
-from legacy_sync.sync.gone import settle_gone
+from legacy_sync.sync.gone import settle_gone, vouches
 from legacy_sync.sync.load import Loader, Slice
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import Counts, Progress, RunReport
@@ -229,12 +229,6 @@ def open_partition(mapping: Mapping) -> str:
     return list_windows(mapping, today_of(mapping, datetime.now(UTC)))[-1].partition
 
 
-def since_last_full(landed: Sequence[LandedFetch]) -> list[LandedFetch]:
-    """The newest full fetch and everything after it: together the state of the partition."""
-    full = [n for n, f in enumerate(landed) if f.mode == "full"]
-    return list(landed[full[-1] :]) if full else list(landed)
-
-
 def batches_of(replays: Sequence[quarantine.Replay]) -> list[Batches]:
     """Parked records as rows to stage, grouped by the time they were fetched."""
     by_fetch: dict[int, list[dict[str, Any]]] = {}
@@ -252,7 +246,7 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
     with translated(f"load of {loader.mapping.entity}, parents that came late"):
         loader.relink()
     whole = _whole_table(loader.mapping, slices)
-    if whole:
+    if vouches(whole):
         loader.note_unfilled()
     with translated(f"load of {loader.mapping.entity}, records that are gone"):
         if settle_gone(loader, whole):
@@ -280,13 +274,10 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
 
 
 def _whole_table(mapping: Mapping, slices: list[Slice]) -> list[LandedFetch]:
-    """The loaded fetches, if together they claim to have read every row of the table in one go; else nothing.
-
-    Only such a claim makes the absence of a record evidence that it is gone.
-    """
+    """The loaded fetches, if together they read the whole table in one go; else nothing."""
     windows = {w.partition for w in list_windows(mapping, today_of(mapping, datetime.now(UTC)))}
     firsts = [s.fetches[0] for s in slices if s.fetches and s.partition in windows]
-    firsts = [f for f in firsts if f.mode == "full" and f.complete]
+    firsts = [f for f in firsts if f.mode == FULL]
     if {f.partition for f in firsts} != windows or len({f.server_time for f in firsts}) != 1:
         return []
     return [f for s in slices if s.partition in windows for f in s.fetches]

@@ -17,7 +17,7 @@ from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import Landing, fetched_at
 from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, leave_mark, plan_work, say_fetched, take_mark
-from legacy_sync.sync.loading import OnCommit, find_slices, finish, load_slices, loading, replay, since_last_full
+from legacy_sync.sync.loading import OnCommit, find_slices, finish, load_slices, loading, replay
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
 from legacy_sync.sync.windows import BY_STAMP
@@ -34,7 +34,6 @@ __all__ = [
     "require_table",
     "run_entity",
     "run_unit",
-    "since_last_full",
 ]
 
 Fetched = dict[tuple[str, str, str | None], FetchSummary]

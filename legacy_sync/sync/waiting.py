@@ -10,10 +10,9 @@ from datetime import date, datetime
 from typing import Any
 
 from legacy_sync.errors import AbortRun, LegacySyncError, RetryLater
-from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import Mapping, WindowPartitions
 from legacy_sync.sources.base import CountsChanges
-from legacy_sync.sync.fetch import readers_of
+from legacy_sync.sync.fetch import read_marks, readers_of
 from legacy_sync.sync.scopes import Marks, stamp_mark
 from legacy_sync.sync.windows import ALL_SLICES, BESIDE_ROWS
 from legacy_sync.sync.workspace import Workspace
@@ -53,7 +52,7 @@ def find_waiting(
             found[feed] = Waiting(problem=away[server])
             continue
         try:
-            rows, how = _count(workspace, mapping, _marks_of(workspace, readers))
+            rows, how = _count(workspace, mapping, read_marks(workspace, readers))
         except (AbortRun, RetryLater) as error:
             found[feed] = Waiting(problem=_note(server, error))
             if isinstance(error, RetryLater):
@@ -80,12 +79,6 @@ def _count(workspace: Workspace, mapping: Mapping, marks: Sequence[Marks]) -> tu
     since = min(filter(None, days))
     rows = source.probe(table, mapping.source.cursor, since).count
     return rows, f"at most: rows with a date from {since} on, loaded or not"
-
-
-def _marks_of(workspace: Workspace, readers: Sequence[Mapping]) -> list[Marks]:
-    with workspace.erp() as connection:
-        ids = [runs.get_entity_id(connection, m.entity) for m in readers]
-        return [{p: w.value for p, w in runs.read_watermarks(connection, i).items()} for i in ids]
 
 
 def _newest_day(mapping: Mapping, mark: Marks) -> date | None:

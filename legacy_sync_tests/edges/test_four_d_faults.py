@@ -13,6 +13,7 @@ from legacy_sync.errors import (
     SourceUntrustworthy,
 )
 from legacy_sync.sources.base import Scope
+from legacy_sync.sources.four_d.paging import Progress
 
 PASSING = [
     "drop",
@@ -204,3 +205,22 @@ def test_a_column_that_turns_null_is_delivered_as_null_for_the_guards_to_judge(s
     server.faults.add("null_column", table="Kunden", attribute="Name")
     rows, _ = read_all(source_of(server))
     assert {row["Name"] for row in rows} == {None}
+
+
+def test_a_fetch_that_waits_for_a_licence_ends_when_nobody_wants_its_rows(server):
+    server.sessions.licences = 0
+    source = source_of(server, session_pause_seconds=60, session_wait_seconds=600)
+    stop, ended = threading.Event(), []
+
+    def begin():
+        with pytest.raises(SessionLimitReached):
+            source.open_pages(Scope("Kunden"), Progress(), stop)
+        ended.append(True)
+
+    reader = threading.Thread(target=begin, daemon=True)
+    reader.start()
+    reader.join(0.5)
+    assert not ended
+    stop.set()
+    reader.join(10)
+    assert ended

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.utils import canonicalize_name
 
+from legacy_sync.mapping.links import find_circle
+
 PACKAGE = Path(__file__).resolve().parents[2] / "legacy_sync"
 TREES = {
     ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_text())
@@ -82,6 +84,22 @@ def test_imports_point_one_way(name: str) -> None:
     edges = {f"sync.{part}" for part in TOUCHES_EDGES}
     if name not in edges and top not in STARTERS:
         assert not {i for i in own if is_part_of(i, edges)}
+
+
+def test_no_module_needs_itself_to_be_imported() -> None:
+    """Else it depends on who comes first whether the program starts."""
+    at_load = {
+        name: {i for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom) for i in imported(node)}
+        for name, tree in TREES.items()
+    }
+    needs = {name: sorted({module_of(i) for i in found} & TREES.keys() - {name}) for name, found in at_load.items()}
+    assert find_circle(needs) == []
+
+
+def module_of(name: str) -> str:
+    """The module of ours that an imported name is, or stands in."""
+    own = name.removeprefix("legacy_sync.")
+    return own if own in TREES else own.rpartition(".")[0]
 
 
 @every_module

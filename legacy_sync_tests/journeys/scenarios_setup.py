@@ -103,6 +103,7 @@ def whole_shop(imported: Imported, postgres: EmbeddedPostgres, tmp_path: Path) -
         shop = WholeShop(server, postgres.url(name), tmp_path)
         yield shop
         shop.close()
+        server.sessions.expire_all()  # each test has a session of its own, which would keep its licence for an hour
         connection.execute(f'drop database "{name}" with (force)')
 
 

@@ -15,7 +15,7 @@ from dagster_setup import FAMILY_PAIR, RANGE_END, RANGE_START, VARIANT_PAIR, Des
 from journey_setup import MONTHS, PARENTS, SOURCES, VARIANTS
 
 from legacy_sync.ledger import runs
-from legacy_sync.orchestration.requests import list_partitions
+from legacy_sync.orchestration.partitions import list_partitions
 
 TABLES = (*SOURCES.values(), "__DeletedRecords")
 WHOLE_TABLE = {"type": "none"}

@@ -9,7 +9,7 @@ import pytest
 from dagster_setup import FAMILIES, FAMILY_PAIR, Desk, checks, materializations, open_desk
 from journey_setup import PARENTS
 
-from legacy_sync.orchestration.requests import list_partitions
+from legacy_sync.orchestration.partitions import list_partitions
 
 CHECK = dg.AssetCheckKey(FAMILIES, "partitions")
 

@@ -3,6 +3,7 @@
 import pytest
 from journey_setup import PARENTS, Journey, key_of
 
+from legacy_sync.sources.landing import Landing
 from legacy_sync.sync import compact
 from legacy_sync.sync.pipeline import load_entity
 from legacy_sync.sync.windows import DELETED
@@ -90,3 +91,53 @@ def test_many_tombstones_become_one_without_those_that_came_back(counted: Journe
     assert [row["sku"] for row in before if not row["is_active"]] == ["2", "4", "6", "8"]
     load_entity(counted.workspace, counted.workspace.project.get(PARENTS), full=True)
     assert state(counted) == before
+
+
+def test_run_that_dies_while_old_fetches_go_leaves_nothing_wrong(counted: Journey, monkeypatch: pytest.MonkeyPatch):
+    counted.store.delete(TABLE, key_of(1))
+    for number in range(5):
+        counted.edit(key_of(2), Bezeichnung=f"Name {number}")
+        counted.run()
+    counted.edit(key_of(2), Bezeichnung="zuletzt")
+    with monkeypatch.context() as patch:
+        patch.setattr(Landing, "remove", die)
+        with pytest.raises(SystemExit):
+            counted.run()
+    before = state(counted)
+    assert len(landed(counted)) == 8  # the full one, six fetches of changes, and the one made of these
+    counted.run()
+    assert state(counted) == before
+    for number in range(6):
+        counted.edit(key_of(3), Bezeichnung=f"Name {number}")
+        counted.run()
+    assert len(landed(counted)) <= 7
+    reload(counted)
+    assert [row["name"] for row in state(counted) if row["sku"] == "2"] == ["zuletzt"]
+    assert [row["sku"] for row in state(counted) if row["is_active"]] == sorted(str(n) for n in range(2, 11))
+
+
+def test_nothing_is_made_one_before_every_mapping_has_taken_it_in(counted: Journey):
+    texts = f"{PARENTS}.texts"
+    said = counted.said[PARENTS]
+    column = {"short_description": said["fields"].pop("short_description")}
+    said["target"]["on_insert"]["short_description"] = ""
+    counted.said[texts] = {
+        "source": said["source"],
+        "target": {"table": PARENTS, "natural_key": ["sku"], "rows": "existing"},
+        "change_detection": said["change_detection"],
+        "fields": {"sku": said["fields"]["sku"], **column},
+    }
+    counted.close()
+    counted.run()
+    counted.run(texts)
+    for number in range(8):
+        counted.edit(key_of(2), Beschreibung_kurz=f"Text {number}")
+        counted.run()
+    assert len(landed(counted)) > 8
+    counted.run(texts)
+    assert [rows for rows in landed(counted) if rows == 1] == [1, 1]  # the one made of eight, and one only one knows
+    assert counted.row("2")["short_description"] == "Text 7"
+
+
+def die(*_: object) -> None:
+    raise SystemExit("killed")

@@ -319,6 +319,31 @@ def test_list_of_keys_is_read_when_that_is_due(journey: Journey):
     assert journey.run().fetch.notes == ()  # type: ignore[union-attr]
 
 
+def test_all_rows_are_not_read_in_every_run_because_the_source_vouched_for_none(journey: Journey):
+    journey.remap(
+        PARENTS, source={"page_size": 5}, change_detection={"strategy": "timestamp", "full_every": "7d"}, deletes=SOFT
+    )
+    keys = [journey.family(n) for n in range(1, 31)]
+    journey.run()
+    journey.execute("delete from legacy_sync.watermark where partition = %s", WHOLE)
+    journey.store.delete(TABLE, keys[5])
+    seen: list[str] = []
+
+    def meddle(table: str, _number: int) -> None:
+        seen.append(table)
+        if len(seen) == 3:  # one less ahead, one more behind: who reads pages sees neither
+            journey.store.delete(TABLE, keys[29])
+            journey.family(99, UID="0" * 32)
+
+    journey.server.on_data_request = meddle
+    unsure = journey.run()
+    journey.server.on_data_request = None
+    assert (unsure.fetch.mode, unsure.counts.deleted) == ("full", 0)  # type: ignore[union-attr]
+    assert journey.row("6")["is_active"] is True
+    assert journey.run().fetch.mode == "incremental"  # type: ignore[union-attr]
+    assert journey.run(full=True).counts.deleted == 2
+
+
 def test_empty_list_of_keys_is_an_alarm(journey: Journey):
     journey.remap(PARENTS, deletes=SOFT | {"sweep": "0s"})
     keys = [journey.family(n) for n in range(1, 6)]
@@ -327,6 +352,7 @@ def test_empty_list_of_keys_is_an_alarm(journey: Journey):
         journey.store.delete(TABLE, key)
     with pytest.raises(GuardTripped, match="answered no rows, but 5 were loaded before"):
         journey.run()
+    assert journey.workspace.landing.fetches(TABLE, KEYS) == []
     assert journey.row("1")["is_active"] is True
 
 

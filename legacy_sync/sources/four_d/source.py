@@ -152,7 +152,7 @@ class FourDSource:
         self, scope: Scope, progress: Progress, stop: threading.Event, *, only_keys: bool = False
     ) -> tuple[Pages, TableInfo]:
         """The way to page through a scope: by key where the table has a single stored one, else by entity set."""
-        info = self._table(scope.table)
+        info = self._table(scope.table, stop)
         key = paging_key(info)
         for name in filter(None, (scope.cursor, scope.number_attribute)):
             if info.attributes and name not in info.names:
@@ -176,11 +176,11 @@ class FourDSource:
         request.order = tuple(name for name in info.key if name in stored)
         return EntitySetPages(request, progress), info
 
-    def _table(self, name: str) -> TableInfo:
+    def _table(self, name: str, stop: threading.Event | None = None) -> TableInfo:
         """The table's catalog entry; raises SourceRefused with the closest names if there is none."""
         if name not in self._tables and not self._has_all:
             try:
-                found = self.client.get(RestPath.catalog(name), check=read_catalog).value
+                found = self.client.get(RestPath.catalog(name), check=read_catalog, stop=stop).value
             except TableUnknown as unknown:
                 raise self._unknown_table(name) from unknown
             self._tables = {**self._tables, **found}

@@ -82,7 +82,7 @@ def check(
 
 def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[LegacySyncError]:
     """Compares with the catalogs of 4D and other sources; one that cannot be asked is returned, the others go on."""
-    from legacy_sync.mapping.preflight import check_mapping
+    from legacy_sync.mapping.preflight import check_mapping, find_hints
 
     unreachable: dict[str, LegacySyncError] = {}
     for finding in findings.values():
@@ -95,6 +95,8 @@ def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[L
             unreachable[server] = error
             continue
         finding.problems += check_mapping(finding.mapping, catalog, None, list)
+        if table := catalog.get(finding.mapping.source.table):
+            finding.warnings += find_hints(finding.mapping, table)
     return list(unreachable.values())
 
 

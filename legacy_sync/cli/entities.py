@@ -158,10 +158,12 @@ def _take_plans(journal: Journal, units: Sequence[Unit], reports: Iterator[RunRe
     return []
 
 
-def find_drifted(workspace: Workspace, mappings: Sequence[Mapping]) -> dict[str, SchemaDrift]:
+def find_drifted(
+    workspace: Workspace, mappings: Sequence[Mapping], *, accept: bool = False, remember: bool = True
+) -> dict[str, SchemaDrift]:
     """The entities that no longer fit the catalogs; an unreachable side raises."""
     try:
-        preflight(workspace, mappings)
+        preflight(workspace, mappings, accept=accept, remember=remember)
     except SchemaDrift:
         pass
     else:
@@ -169,7 +171,7 @@ def find_drifted(workspace: Workspace, mappings: Sequence[Mapping]) -> dict[str,
     drifted = {}
     for mapping in mappings:
         try:
-            preflight(workspace, [mapping])
+            preflight(workspace, [mapping], accept=accept, remember=remember)
         except SchemaDrift as error:
             drifted[mapping.entity] = error
     return drifted

@@ -96,7 +96,7 @@ def _sync(
         units = units_of(project, project.ordered(entities or None))
         mappings = [mapping for unit in units for mapping in unit]
         chosen = choose_partitions(mappings, partitions, since)
-        drifted = {} if skip_preflight else find_drifted(workspace, mappings)
+        drifted = {} if skip_preflight else find_drifted(workspace, mappings, accept=accept, remember=not dry_run)
         fetched: Fetched = {}
         with Bars(len(units)) as bars:
 

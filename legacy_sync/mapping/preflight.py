@@ -6,6 +6,8 @@ Asked before the first write. A problem stops the entity; a warning is only show
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from collections.abc import Mapping as Dict
+from types import MappingProxyType
 
 from legacy_sync.erp.catalog import Column, ErpTable
 from legacy_sync.errors import Problem
@@ -26,10 +28,13 @@ from legacy_sync.mapping.model import (
     TextCast,
     TimestampCast,
 )
+from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.mapping.suggest import did_you_mean, name_all
 from legacy_sync.sources.base import ENVELOPE, KEY, STAMP, TableInfo
 
 FindTable = Callable[[str], ErpTable | None]
+NEVER: Dict[str, str] = MappingProxyType({})
+"""nothing is known of an earlier catalog"""
 
 _TEXT = ("text", "varchar", "bpchar", "citext", "json", "jsonb", "uuid")
 _INTEGER = ("int2", "int4", "int8")
@@ -54,9 +59,13 @@ def check_mapping(
     catalog: dict[str, TableInfo] | None,
     erp: FindTable | None,
     erp_table_names: Callable[[], list[str]],
+    last_seen: Dict[str, str] = NEVER,
 ) -> list[Problem]:
-    """Everything that would make a run of this mapping fail; a catalog that is None is not checked."""
-    legacy = list(_check_legacy(mapping, catalog)) if catalog is not None else []
+    """Everything that would make a run of this mapping fail; a catalog that is None is not checked.
+
+    `last_seen` has, for attributes that the legacy table had once, when that was, in words.
+    """
+    legacy = list(_check_legacy(mapping, catalog, last_seen)) if catalog is not None else []
     return legacy + (list(_check_erp(mapping, erp, erp_table_names)) if erp is not None else [])
 
 
@@ -64,6 +73,26 @@ def find_warnings(mapping: Mapping, erp: FindTable) -> list[Problem]:
     """What works, but less safely than it could."""
     table = erp(mapping.target.table)
     return [*_warn_natural_key(mapping, table), *_warn_nulls(mapping, table)] if table else []
+
+
+def find_hints(mapping: Mapping, table: TableInfo) -> list[Problem]:
+    """What the catalog of a 4D server offers beyond the way in which the mapping finds changes."""
+    path: ValuePath = ("change_detection", "strategy")
+    if mapping.source.server != FOUR_D:
+        return []
+    if mapping.strategy == "timestamp" and STAMP in table.names:
+        what = f'4D counts the changes of "{table.name}", but they are looked for by {mapping.source.cursor}'
+        next_step = "`strategy: global_stamp` also finds deleted rows and those saved without a new date"
+        return [legacy_problem(mapping, path, what, next_step)]
+    if mapping.strategy == "global_stamp" and STAMP not in table.names:
+        what = f'4D does not count the changes of "{table.name}", so every run reads all rows'
+        next_step = 'switch on "Enable data change tracking" for the table in 4D, or write `strategy: timestamp`'
+        return [legacy_problem(mapping, path, what, next_step)]
+    if mapping.strategy == "timestamp" and not mapping.full_every:
+        what = f"rows saved without a new {mapping.source.cursor} are not found"
+        next_step = "add `full_every: 7d` to change_detection, so that all rows are read from time to time"
+        return [legacy_problem(mapping, path, what, next_step)]
+    return []
 
 
 def default_cast(column: Column) -> Cast:
@@ -106,21 +135,21 @@ def _warn_nulls(mapping: Mapping, table: ErpTable) -> Iterator[Problem]:
 # --- the legacy side ---------------------------------------------------------------------------
 
 
-def _check_legacy(mapping: Mapping, catalog: dict[str, TableInfo]) -> Iterator[Problem]:
+def _check_legacy(mapping: Mapping, catalog: dict[str, TableInfo], last_seen: Dict[str, str]) -> Iterator[Problem]:
     table = catalog.get(mapping.source.table)
     if table is None:
         what = f'the legacy server has no table "{mapping.source.table}"'
         next_step = did_you_mean(mapping.source.table, catalog, f"choose one of {name_all(catalog)}")
-        yield _legacy_problem(mapping, ("source", "table"), what, next_step)
+        yield legacy_problem(mapping, ("source", "table"), what, next_step)
         return
-    for path, spellings in _attributes_read(mapping):
+    for path, spellings in attributes_read(mapping):
         if mapping.source.explode and (path[0] in ("fields", "rules") or path == ("source", "key")):
             continue  # the catalog does not know the records inside a list
         if not any(name in table.names or name in (*ENVELOPE, STAMP) for name in spellings):
-            yield _missing_attribute(mapping, table, path, spellings)
+            yield _missing_attribute(mapping, table, path, spellings, last_seen)
 
 
-def _attributes_read(mapping: Mapping) -> Iterator[tuple[ValuePath, tuple[str, ...]]]:
+def attributes_read(mapping: Mapping) -> Iterator[tuple[ValuePath, tuple[str, ...]]]:
     """Every place that reads an attribute, with the spellings of which one must exist."""
     for name in mapping.source.key:
         yield ("source", "key"), (name,)
@@ -168,12 +197,15 @@ def _read_by_reference(reference: Reference, path: ValuePath) -> Iterator[tuple[
         yield from _read_by(found, (*path, "create", "values", column))
 
 
-def _missing_attribute(mapping: Mapping, table: TableInfo, path: ValuePath, spellings: tuple[str, ...]) -> Problem:
+def _missing_attribute(
+    mapping: Mapping, table: TableInfo, path: ValuePath, spellings: tuple[str, ...], last_seen: Dict[str, str]
+) -> Problem:
     quoted = " or ".join(f'"{name}"' for name in spellings)
     known = [*table.names, *ENVELOPE, STAMP]
     otherwise = f"remove the field or map its new name, then run `legacy-sync check {mapping.entity}`"
-    what = f'legacy table "{table.name}" has no column {quoted}'
-    return _legacy_problem(mapping, path, what, did_you_mean(spellings[0], known, otherwise))
+    seen = next((f" ({last_seen[name]})" for name in spellings if name in last_seen), "")
+    what = f'legacy table "{table.name}" has no column {quoted}{seen}'
+    return legacy_problem(mapping, path, what, did_you_mean(spellings[0], known, otherwise))
 
 
 # --- the ERP side ------------------------------------------------------------------------------
@@ -447,7 +479,8 @@ def _shown(value: Scalar) -> str:
     return f'"{value}"' if isinstance(value, str) else "null" if value is None else str(value)
 
 
-def _legacy_problem(mapping: Mapping, path: ValuePath, what: str, next_step: str) -> Problem:
+def legacy_problem(mapping: Mapping, path: ValuePath, what: str, next_step: str) -> Problem:
+    """What is wrong between a mapping and the legacy catalog, with the place in the mapping."""
     return Problem(what, f"preflight, mapping {mapping.entity}, {dotted(path)}, legacy catalog", next_step)
 
 

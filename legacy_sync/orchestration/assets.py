@@ -161,7 +161,7 @@ def _build_erp(
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
             for mapping in members:
-                _check_before_writing(workspace, mapping)
+                _check_before_writing(workspace, mapping, accept=config.accept_shrink)
                 _warn_if_nothing_is_landed(workspace, layout.table_of(mapping), keys)
             reports = load_unit(
                 workspace,
@@ -204,10 +204,10 @@ def _spec_of(layout: Layout, mapping: EntityMapping, settings: Settings) -> dg.A
     )
 
 
-def _check_before_writing(workspace: Workspace, mapping: EntityMapping) -> None:
+def _check_before_writing(workspace: Workspace, mapping: EntityMapping, *, accept: bool) -> None:
     """Preflight of the one mapping. What is landed can be loaded while the legacy server is away."""
     try:
-        preflight(workspace, [mapping])
+        preflight(workspace, [mapping], accept=accept)
     except (SourceUnavailable, SessionLimitReached) as error:
         logger.warning("erp/%s: loading without a look at the 4D catalog: %s", mapping.entity, error.what)
         with workspace.erp() as connection:

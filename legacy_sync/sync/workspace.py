@@ -13,8 +13,11 @@ import psycopg
 
 from legacy_sync.erp.catalog import ErpTable, find_table, list_tables
 from legacy_sync.erp.database import connect, translated
-from legacy_sync.errors import AbortRun, ErpRefused, RetryLater, SchemaDrift
+from legacy_sync.errors import AbortRun, ErpRefused, Problem, RetryLater, SchemaDrift
+from legacy_sync.ledger.runs import get_entity_id
 from legacy_sync.ledger.schema import migrate
+from legacy_sync.ledger.seen_tables import find_seen, note_seen
+from legacy_sync.mapping.drift import find_last_seen, find_retyped, tell_changes, types_of
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.maintenance import find_end
 from legacy_sync.mapping.model import Mapping
@@ -77,9 +80,13 @@ def open_workspace(settings: Settings, project: Project) -> Workspace:
     return Workspace(settings, project, Landing(settings.landing, settings.server_name))
 
 
-def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:
-    """Checks the mappings against both live catalogs; raises SchemaDrift with every problem.
+def preflight(
+    workspace: Workspace, mappings: Sequence[Mapping], *, accept: bool = False, remember: bool = True
+) -> None:
+    """Checks the mappings against both live catalogs, and the legacy one against what it was; raises SchemaDrift.
 
+    The error has every problem. `accept`: a person says that columns of another type are as they should be.
+    `remember`: the legacy tables are noted as they are now, if nothing stops their mappings.
     A source that cannot be asked raises its own error, unless there are others: they go on, and the run of its
     own entities will say what is wrong with it.
     """
@@ -88,18 +95,40 @@ def preflight(workspace: Workspace, mappings: Sequence[Mapping]) -> None:
         problems = [
             problem
             for mapping in mappings
-            for problem in check_mapping(
-                mapping,
-                catalogs[mapping.source.server],
-                lambda name: find_table(connection, name),
-                lambda: list_tables(connection),
-            )
+            for problem in _check(workspace, connection, mapping, catalogs[mapping.source.server], accept, remember)
         ]
     if problems:
         text = "\n".join(str(p) for p in problems[1:])
         raise SchemaDrift(
             problems[0].what, where=problems[0].where, next_step=problems[0].next_step + ("\n" + text if text else "")
         )
+
+
+def _check(
+    workspace: Workspace,
+    connection: psycopg.Connection,
+    mapping: Mapping,
+    catalog: dict[str, TableInfo] | None,
+    accept: bool,
+    remember: bool,
+) -> list[Problem]:
+    """The problems of one mapping; a legacy table that has none is remembered, and its changes are told."""
+    entity_id = get_entity_id(connection, mapping.entity)
+    name = mapping.source.table
+    table = catalog.get(name) if catalog else None
+    now = types_of(table, workspace.project.sources[mapping.source.server].kind) if table else {}
+    seen = find_seen(connection, entity_id, name) if table else None
+    gone = find_last_seen(seen, now) if seen else {}
+    problems = check_mapping(
+        mapping, catalog, lambda name: find_table(connection, name), lambda: list_tables(connection), gone
+    )
+    if seen and not accept:
+        problems += find_retyped(mapping, seen, now)
+    if table and remember and not problems:
+        if seen and (changes := tell_changes(mapping, seen, now)):
+            logger.warning("%s: %s", mapping.entity, changes)
+        note_seen(connection, entity_id, name, now)
+    return problems
 
 
 def _describe(workspace: Workspace, names: Sequence[str]) -> dict[str, dict[str, TableInfo] | None]:

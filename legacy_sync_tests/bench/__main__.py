@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Exit code 0, or 1 if a contender failed, brought wrong rows, or `--require` is not met."""
     options = _options(arguments)
     contenders = _contenders(options.only)
-    results = Results(options.page_size, "")
+    results = Results(options.page_size, "", options.changed)
     with tempfile.TemporaryDirectory(prefix="legacy_sync_bench_") as name:
         folder = Path(name)
         folder.chmod(0o755)  # as root, PostgreSQL runs as another user and has to get in
@@ -53,7 +53,7 @@ def _session(
 ) -> None:
     unseen = Results(options.page_size, "")  # a small round that only compiles modules and fills the disk cache
     for rows, rounds, kept in [(_WARM_ROWS, 1, unseen), *((rows, options.rounds, results) for rows in options.rows)]:
-        with running_server(rows) as url:
+        with running_server(rows, options.changed) as url:
             world = World(postgres, url, Path(tempfile.mkdtemp(dir=folder)), options.page_size, options.patience)
             results.postgres = world.postgres_version()
             for number in range(rounds):
@@ -111,6 +111,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m legacy_sync_tests.bench", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[200_000], help="one size or several (default 200000)")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--changed", type=int, default=0, help="rows that change between two runs (default 1 %%)")
     everybody = [FLOOR, OURS, DLT, FLOOR_TEXT]
     parser.add_argument("--only", choices=everybody, nargs="+", default=everybody, help="default: all of them")
     parser.add_argument("--page-size", type=int, default=1000, help="rows per request, for everybody (default 1000)")

@@ -42,6 +42,7 @@ class Results:
 
     page_size: int
     postgres: str
+    changed: int = 0
     samples: list[Sample] = field(default_factory=list)
 
     def costs(self, rows: int, contender: str, stage: str) -> list[Cost]:
@@ -106,7 +107,7 @@ class Results:
         """The tables, and how an incremental run grows with the table it falls on."""
         for rows in self.sizes():
             print_table(f"{rows:,} rows × 20 columns into an empty table", _HEADS, self._lines(rows, INITIAL, rows))
-            changed = rows // 100
+            changed = self.changed or rows // 100
             title = f"{changed:,} of {rows:,} rows changed, incremental run"
             print_table(title, _HEADS, self._lines(rows, INCREMENTAL, changed))
             again = self._lines(rows, UNCHANGED, rows)
@@ -116,7 +117,8 @@ class Results:
         walls = [self.wall(rows, OURS, INCREMENTAL) for rows in sizes]
         for rows, wall in zip(sizes[1:], walls[1:], strict=True):
             if wall and walls[0]:
-                more = f"{rows / sizes[0]:.1f} × the rows changed of {rows / sizes[0]:.1f} × the rows"
+                changed = "as many rows" if self.changed else f"{rows / sizes[0]:.1f} × the rows"
+                more = f"{changed} changed of {rows / sizes[0]:.1f} × the rows"
                 print(f"incremental run at {rows:,}: {more}, {wall / walls[0]:.2f} × the time at {sizes[0]:,}")
 
     def _lines(self, rows: int, stage: str, work: int) -> list[_Row]:

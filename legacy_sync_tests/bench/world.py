@@ -44,9 +44,9 @@ def running_postgres(folder: Path) -> Iterator[EmbeddedPostgres]:
 
 
 @contextmanager
-def running_server(rows: int) -> Iterator[str]:
-    """The address of a stand-in 4D server with so many rows."""
-    command = [sys.executable, "-m", "legacy_sync_tests.bench.stand_in", str(rows)]
+def running_server(rows: int, changed: int = 0) -> Iterator[str]:
+    """The address of a stand-in 4D server with so many rows; `changed` of them change a day (0: 1 %)."""
+    command = [sys.executable, "-m", "legacy_sync_tests.bench.stand_in", str(rows), str(changed)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         url = process.stdout.readline().strip() if process.stdout else ""
@@ -71,7 +71,7 @@ class World:
     _places: dict[str, Place] = field(default_factory=dict)
 
     def change(self) -> None:
-        """A day later: 1 % of the rows are different."""
+        """A day later: 1 % of the rows are different, or as many as the server was told."""
         self._day += 1
         self._order("change", self._day)
 

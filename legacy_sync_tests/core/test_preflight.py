@@ -4,7 +4,7 @@ import pytest
 
 from legacy_sync.erp.catalog import Column, ErpTable, ForeignKey, UniqueIndex
 from legacy_sync.mapping.model import Mapping
-from legacy_sync.mapping.preflight import check_mapping, default_cast, find_warnings
+from legacy_sync.mapping.preflight import check_mapping, default_cast, find_hints, find_warnings
 from legacy_sync.sources.base import Attribute, TableInfo
 
 
@@ -422,3 +422,33 @@ def test_delivered_null_that_parks_rows_is_a_warning():
 )
 def test_default_cast_follows_the_column(types, cast):
     assert {default_cast(column("x", type_)).type for type_ in types.split()} == {cast}
+
+
+# --- hints ---------------------------------------------------------------------------------------
+
+
+def hints(*attributes: str, **detection: object) -> list[str]:
+    table = TableInfo("Kunden", tuple(Attribute(n, "string") for n in attributes))
+    return [str(problem) for problem in find_hints(mapping(change_detection=detection), table)]
+
+
+def test_counter_of_changes_is_offered_where_4d_has_one():
+    (text,) = hints("Nummer", "__GlobalStamp", strategy="timestamp", full_every="7d")
+    assert "4D counts the changes" in text
+    assert "strategy: global_stamp" in text
+
+
+def test_missing_counter_is_told():
+    (text,) = hints("Nummer", strategy="global_stamp")
+    assert "does not count" in text
+
+
+def test_cursor_without_full_reads_is_told():
+    (text,) = hints("Nummer", strategy="timestamp")
+    assert "full_every" in text
+
+
+def test_what_fits_the_catalog_has_no_hint():
+    assert hints("Nummer", strategy="timestamp", full_every="7d") == []
+    assert hints("Nummer", "__GlobalStamp", strategy="global_stamp") == []
+    assert hints("Nummer", strategy="fingerprint") == []

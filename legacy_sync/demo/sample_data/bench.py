@@ -56,11 +56,11 @@ def wide_table(rows: int, seed: int = 1, today: date = TODAY) -> Store:
     return store
 
 
-def change_bench(store: Store, share: float = 0.01, seed: int = 1) -> list[str]:
-    """Change price, quantity and remark of a share of the rows today; returns their keys."""
+def change_bench(store: Store, share: float = 0.01, seed: int = 1, rows: int | None = None) -> list[str]:
+    """Change price, quantity and remark of a share of the rows, or of so many, today; returns their keys."""
     dice = random.Random(seed)
     keys = store.tables[BENCH].keys
-    changed = dice.sample(range(len(keys)), int(len(keys) * share))
+    changed = dice.sample(range(len(keys)), min(rows or int(len(keys) * share), len(keys)))
     for slot in changed:
         price = dice.randrange(100, 99_999) / 100
         store.update(BENCH, keys[slot], {"Preis": price, "Menge": dice.randrange(1000), "Bemerkung": "geändert"})

@@ -30,7 +30,7 @@ audit: $(STAMP) ## ask osv.dev for known vulnerabilities in the pinned dependenc
 	$(BIN)/pip-audit --requirement constraints.txt --no-deps --disable-pip --vulnerability-service osv
 
 test: $(STAMP) ## all tests (ARGS="-k name" picks some)
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --maxschedchunk=8 $(ARGS)
 
 demo: $(STAMP) ## the journey from an empty database to a synchronised ERP, then exit
 	$(BIN)/legacy-sync demo

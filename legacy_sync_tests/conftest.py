@@ -65,3 +65,8 @@ def four_d(store: Store) -> Iterator[FourDServer]:
     """A running stand-in 4D server with the rows of `store`; its URL is `four_d.url`."""
     with FourDServer(store) as server:
         yield server
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long tests come first, so that no worker is left with one when the others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

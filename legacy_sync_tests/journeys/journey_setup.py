@@ -37,9 +37,11 @@ def empty_store(*tables: TableDef) -> Store:
 
 @cache
 def _one_partition_each() -> dict[str, dict[str, Any]]:
-    """The mappings of the project, without calendar windows and schedules."""
+    """The mappings of the project, without calendar windows, schedules and intervals."""
     read = YAML(typ="safe")
     said = {entity: read.load(PROJECT_ROOT / "mappings" / f"{entity}.yaml") for entity in SOURCES}
+    for words in said.values():
+        del words["change_detection"]["full_every"], words["deletes"]["sweep"]
     return {entity: {**words, "partitions": {"type": "none"}, "schedule": None} for entity, words in said.items()}
 
 

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from legacy_sync.mapping.model import Mapping, Overlay, Word
+from legacy_sync.mapping.model import Mapping, Overlay
+from legacy_sync.mapping.word import Word
 from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES, Rule
 
 BEGIN, END = "<!-- generated -->", "<!-- end -->"

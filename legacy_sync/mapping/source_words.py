@@ -15,7 +15,8 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validat
 
 from legacy_sync.mapping.document import ValuePath
 from legacy_sync.mapping.maintenance import Maintenance
-from legacy_sync.mapping.model import Names, Values, Word
+from legacy_sync.mapping.model import Names, Values
+from legacy_sync.mapping.word import Word
 from legacy_sync.settings import mask_url
 
 FOUR_D = "four_d"

@@ -59,6 +59,7 @@ class Journey:
         self.landing_root = str(folder / "landing")
         self.overlay: dict[str, Any] = {
             "sources": {"four_d": {"timeout_seconds": 5, "attempts": 2, "backoff_seconds": 0.01}},
+            "defaults": {"retry": {"first_pause": "20ms"}},
             "landing_keep": 50,
         }
         self.said = deepcopy(_one_partition_each())

@@ -34,6 +34,9 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 _Model = TypeVar("_Model", bound=Word)
 
 
+_PATIENCE = Erp()
+
+
 @dataclass(frozen=True)
 class Project:
     """All enabled mappings of one environment, in the order of the file names, and the sources by name."""
@@ -41,10 +44,10 @@ class Project:
     mappings: dict[str, Mapping]
     sources: dict[str, SourceSpec]
     landing_keep: int
-    erp: Erp
     environment: str
     files: dict[str, Path]
     fingerprint: str
+    erp: Erp = _PATIENCE
 
     def get(self, entity: str) -> Mapping:
         """The mapping of an entity; raises EntityUnknown with the closest name."""

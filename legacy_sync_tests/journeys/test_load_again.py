@@ -34,10 +34,10 @@ def erp_user(journey: Journey, statement: str) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def wait_until_a_load_waits(journey: Journey) -> None:
+def wait_until_a_load_waits(journey: Journey, *, is_waiting: bool = True) -> None:
     query = "select from pg_stat_activity where application_name = 'legacy_sync' and wait_event_type = 'Lock'"
-    for _ in range(2000):
-        if journey.query(query):
+    for _ in range(5000):
+        if bool(journey.query(query)) == is_waiting:
             return
     raise AssertionError("no load waits for a lock")
 
@@ -111,8 +111,16 @@ def test_row_that_is_free_again_in_time_is_written(journey: Journey):
     journey.overlay["erp"] = {"lock_timeout": "100ms"}
     bound_twins(journey)
     with erp_user(journey, "select from products_parentproduct where sku = '1' for update") as user:
-        threading.Timer(0.3, user.rollback).start()
+
+        def end_too_late_for_the_first_try() -> None:
+            wait_until_a_load_waits(journey)
+            wait_until_a_load_waits(journey, is_waiting=False)
+            user.rollback()
+
+        person = threading.Thread(target=end_too_late_for_the_first_try)
+        person.start()
         report = journey.run()
+        person.join(LONG)
     assert journey.row("1")["weight"] == 50
     assert sum(report.repeated.values()) >= 1
 

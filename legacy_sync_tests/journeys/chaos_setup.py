@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import orjson
+import psutil
 import psycopg
 from four_d_to_be_killed import edit, new_store
 from journey_setup import MONTHS, PARENTS, SOURCES, VARIANTS, Journey, key_of
@@ -207,13 +208,13 @@ class People:
 
     def _see_what_became_of(self, names: dict[str, str]) -> None:
         """A connection was lost, perhaps while committing; all of it is there, or nothing."""
-        while True:
+        for _ in range(1000):
             try:
                 with psycopg.connect(self.world.url, application_name="pyERP", connect_timeout=5) as connection:
                     query = "select sku, name from products_parentproduct where sku = any(%s)"
                     there = dict(connection.execute(query, [list(names)]).fetchall())
             except psycopg.OperationalError:
-                self._home.wait(0.05)
+                threading.Event().wait(0.05)
                 continue
             self.names |= {number: name for number, name in names.items() if there.get(number) == name}
             return
@@ -224,7 +225,7 @@ class World:
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.folder = folder
-        self.postgres = EmbeddedPostgres(folder / "postgres", durable=False)
+        self.postgres = EmbeddedPostgres(folder / "postgres")
         self.four_d = FourD(folder)
         self.people = People(self, seed)
 
@@ -286,9 +287,10 @@ class World:
         """The whole server, which is started again."""
         pid = int((self.postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
         os.kill(pid, signal.SIGKILL)
-        again = EmbeddedPostgres(self.postgres.folder, durable=False)
-        again.start()
-        self.postgres = again
+        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            threading.Event().wait(0.01)
+        self.postgres.stop()  # leaves it; there is nothing to stop any more
+        self.postgres.start()
         assert self.postgres.url("erp") == self.url
 
     def _each_session(self, act: Any) -> None:
@@ -378,10 +380,10 @@ class World:
         assert self.journey.query("select from legacy_sync.conflict") == []
         families = {str(r["Nummer"]): r for r in self.four_d.store.rows("Artikel_Familie")}
         rows = self.journey.query("select sku, name, weight from products_parentproduct")
-        assert {r["sku"]: (r["name"], r["weight"]) for r in rows} == {
-            number: (self.people.names.get(number, r["Bezeichnung"]), r.get("Gewicht"))
-            for number, r in families.items()
-        }
+        assert_same(
+            {r["sku"]: (r["name"], r["weight"]) for r in rows},
+            {n: (self.people.names.get(n, r["Bezeichnung"]), r.get("Gewicht")) for n, r in families.items()},
+        )
         variants = {
             str(r["Nummer"]): (r.get("Farbe") or "", str(int(str(r["Familie_"]), 16)))
             for r in self.four_d.store.rows("Artikel_Variante")
@@ -391,11 +393,17 @@ class World:
             " join products_parentproduct p on p.id = v.parent_id"
         )
         there = {r["sku"]: (r["color"] or "", r["family"]) for r in rows}
-        assert there == {number: said for number, said in variants.items() if said[1] in families}
+        assert_same(there, {number: said for number, said in variants.items() if said[1] in families})
         assert len(self.journey.parked()) == len(variants) - len(there)
         places = self.journey.places()
         self.journey.run_all()
-        assert self.journey.places() == places
+        assert_same(self.journey.places(), places)
+
+
+def assert_same(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Says what differs."""
+    differs = {key for key in found.keys() | wanted.keys() if found.get(key) != wanted.get(key)}
+    assert not differs, {key: {"found": found.get(key), "wanted": wanted.get(key)} for key in sorted(differs)[:5]}
 
 
 __all__ = ["PARENTS", "VARIANTS", "World"]

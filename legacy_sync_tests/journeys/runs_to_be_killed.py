@@ -6,6 +6,7 @@ Each line on stdin makes a process that runs all entities again and again, and w
 import os
 import signal
 import sys
+import time
 
 from legacy_sync.errors import LegacySyncError
 from legacy_sync.mapping.loader import load_project
@@ -23,6 +24,7 @@ def run_for_ever() -> None:
                 report = run_entity(workspace, mapping)
             except LegacySyncError as error:
                 print(mapping.entity, type(error).__name__, error.what, file=sys.stderr, flush=True)
+                time.sleep(0.1)
             else:
                 for why, times in report.repeated.items():
                     print(mapping.entity, "again", times, why, file=sys.stderr, flush=True)

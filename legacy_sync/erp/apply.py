@@ -11,6 +11,12 @@ from psycopg import sql
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
+_INDEXES = """
+create index if not exists ls_stage_row on ls_stage (_row);
+create index if not exists ls_plan_row on ls_plan (_row);
+create index if not exists ls_update_row on ls_update (_row);
+analyze ls_stage (_row), ls_plan, ls_update
+"""
 _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.ProgramLimitExceeded)
 
 
@@ -231,7 +237,7 @@ def _write_halving(
     connection: psycopg.Connection, shape: Shape, source: sql.SQL, write: Callable[[int, int], None]
 ) -> None:
     """Runs `write` over all rows of the source; what the database refuses is halved until one row is to blame."""
-    spans = [(0, 2**63 - 1)]
+    spans, has_index = [(0, 2**63 - 1)], False
     while spans:
         first, last = spans.pop()
         try:
@@ -239,6 +245,9 @@ def _write_halving(
                 connection.execute("set constraints all immediate")
                 write(first, last)
         except _ROW_IS_TO_BLAME as error:
+            if not has_index:  # many small spans are about to be looked up
+                connection.execute(_INDEXES)
+                has_index = True
             rows, lowest, middle = _halve(connection, source, first, last)
             if rows > 1:
                 spans += [(middle + 1, last), (first, middle)]

@@ -258,11 +258,19 @@ class World:
         self.four_d.close()
         self.postgres.stop()
 
-    def start_runs(self) -> None:
-        """They have begun: one has a session in the ERP database."""
+    def start_runs(self, *, is_loading: bool) -> None:
+        """They have begun: one has a session in the ERP database, or has even begun to load."""
+        before = self._newest_run()
         self.runs.start()
         while not self.journey.query("select from pg_stat_activity where application_name = 'legacy_sync'"):
             threading.Event().wait(0.02)
+        while is_loading and self._newest_run() == before:
+            threading.Event().wait(0.02)
+
+    def _newest_run(self) -> int:
+        if not self.journey.query("select from pg_tables where schemaname = 'legacy_sync' and tablename = 'run'"):
+            return 0
+        return int(self.journey.query("select coalesce(max(id), 0) as newest from legacy_sync.run")[0]["newest"])
 
     # --- what may happen
 
@@ -312,10 +320,21 @@ class World:
             except psycopg.OperationalError:
                 threading.Event().wait(0.05)  # it recovers
 
+    def outcomes(self) -> dict[str, int]:
+        """How the runs ended, and how many had to do a part again."""
+        return {
+            str(row["outcome"]): int(row["runs"])
+            for row in self.journey.query(
+                "select case when message like 'the process ended%%' then 'killed' when report ->> 'repeated' <> '{}'"
+                " then 'succeeded after another try' else outcome end as outcome, count(*) as runs"
+                " from legacy_sync.run group by 1 order by 1"
+            )
+        }
+
     def check_what_always_holds(self) -> None:
         """No duplicate, no orphan, no watermark ahead of its rows, and the ledger counts what is in the tables."""
         self.come_to_rest()
-        if not self.journey.query("select from pg_tables where schemaname = 'legacy_sync' and tablename = 'run'"):
+        if not self._newest_run():
             return
         for entity in SOURCES:
             self._check_rows(entity)

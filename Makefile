@@ -49,8 +49,9 @@ $(PEERS)/.installed: constraints.txt # apart from .venv, which stays as producti
 latency: $(STAMP) ## how long until a change in 4D is in the ERP, with the sensor as it comes (ARGS="--changes 50")
 	$(BIN)/python -m legacy_sync_tests.bench.latency $(ARGS)
 
-chaos: $(STAMP) ## kill loads at random moments, then compare with an undisturbed run (ROUNDS=100)
-	CHAOS_ROUNDS=$(or $(ROUNDS),100) $(BIN)/python -m pytest legacy_sync_tests/journeys/test_kill.py --timeout=3600
+chaos: $(STAMP) ## kill runs, PostgreSQL, its sessions and 4D at random moments while people work (ROUNDS=100 SEED=1)
+	CHAOS_ROUNDS=$(or $(ROUNDS),100) CHAOS_SEED=$(or $(SEED),20261128) $(BIN)/python -m pytest -s \
+		legacy_sync_tests/journeys/test_chaos.py legacy_sync_tests/journeys/test_kill.py --timeout=7200
 
 clean: ## stop the demo database and delete what setup, demo and tests made
 	@test ! -d .legacy_sync/postgres || test ! -x $(BIN)/python || $(BIN)/python -c 'from pathlib import Path; \

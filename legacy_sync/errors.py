@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 class LegacySyncError(Exception):
@@ -38,6 +39,12 @@ class LegacySyncError(Exception):
         self.what = what
         self.where = where
         self.next_step = next_step
+
+    def tried(self, times: int, seconds: float, what: str = "") -> Self:
+        """The same failure, which says how often it was tried; once needs no word."""
+        if times > 1:
+            self.what = f"{self.what} ({what}tried {times} times in {seconds:.{0 if seconds >= 10 else 1}f} s)"
+        return self
 
     def __str__(self) -> str:
         return f"{self.what}\n  where: {self.where}\n  next:  {self.next_step}"

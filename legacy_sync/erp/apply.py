@@ -11,6 +11,12 @@ from psycopg import sql
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
+_INDEXES = """
+create index if not exists ls_stage_row on ls_stage (_row);
+create index if not exists ls_plan_row on ls_plan (_row);
+create index if not exists ls_update_row on ls_update (_row);
+analyze ls_stage (_row), ls_plan, ls_update
+"""
 _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.ProgramLimitExceeded)
 
 
@@ -24,7 +30,7 @@ def insert_rows(connection: psycopg.Connection, shape: Shape, run_id: int, fetch
         connection.execute(rows, span)
         connection.execute(bindings, span | {"run": run_id, "fetched": fetched})
 
-    _write_halving(connection, sql.SQL("ls_plan where decision = 'new' and"), write)
+    _write_halving(connection, shape, sql.SQL("ls_plan where decision = 'new' and"), write)
 
 
 def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> dict[str, int]:
@@ -49,7 +55,7 @@ def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> di
             connection.execute(rows, span)
             connection.execute(changes, span | {"run": run_id})
 
-        _write_halving(connection, sql.SQL("ls_update where"), write)
+        _write_halving(connection, shape, sql.SQL("ls_update where"), write)
     return _rows_by_column(connection)
 
 
@@ -227,9 +233,11 @@ def _insert_changes(shape: Shape) -> sql.Composed:
     ).format(sql.Literal(shape.entity_id), sql.Literal(shape.table.name))
 
 
-def _write_halving(connection: psycopg.Connection, source: sql.SQL, write: Callable[[int, int], None]) -> None:
+def _write_halving(
+    connection: psycopg.Connection, shape: Shape, source: sql.SQL, write: Callable[[int, int], None]
+) -> None:
     """Runs `write` over all rows of the source; what the database refuses is halved until one row is to blame."""
-    spans = [(0, 2**63 - 1)]
+    spans, has_index = [(0, 2**63 - 1)], False
     while spans:
         first, last = spans.pop()
         try:
@@ -237,11 +245,14 @@ def _write_halving(connection: psycopg.Connection, source: sql.SQL, write: Calla
                 connection.execute("set constraints all immediate")
                 write(first, last)
         except _ROW_IS_TO_BLAME as error:
+            if not has_index:  # many small spans are about to be looked up
+                connection.execute(_INDEXES)
+                has_index = True
             rows, lowest, middle = _halve(connection, source, first, last)
             if rows > 1:
                 spans += [(middle + 1, last), (first, middle)]
             else:
-                _park_refused(connection, lowest, error)
+                _park_refused(connection, shape, lowest, error)
 
 
 def _halve(connection: psycopg.Connection, source: sql.SQL, first: int, last: int) -> tuple[int, int, int]:
@@ -257,10 +268,35 @@ def _halve(connection: psycopg.Connection, source: sql.SQL, first: int, last: in
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def _park_refused(connection: psycopg.Connection, number: int, error: psycopg.Error) -> None:
+def _park_refused(connection: psycopg.Connection, shape: Shape, number: int, error: psycopg.Error) -> None:
     detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
+    names = _columns_to_blame(connection, shape, error)
+    values = sql.SQL(", ").join(shape.staged(name) for name in names if name in shape.columns)
+    value = sql.SQL("nullif(concat_ws(' / ', {}), '')").format(values) if names else sql.SQL("null").format()
     connection.execute(
-        "insert into ls_parked select _row, _key, 'refused_by_database', %s, null, %s from ls_plan where _row = %s",
-        [error.diag.column_name, f"{error.diag.message_primary or error}{detail}", number],
+        sql.SQL(
+            "insert into ls_parked select p._row, p._key, 'refused_by_database', %s, {}, %s"
+            " from ls_plan p join ls_stage s using (_row) where p._row = %s"
+        ).format(value),
+        [", ".join(names) or None, f"{error.diag.message_primary or error}{detail}", number],
     )
     forget_parked(connection, PLAN, CELL, UPDATE)
+
+
+def _columns_to_blame(connection: psycopg.Connection, shape: Shape, error: psycopg.Error) -> list[str]:
+    """The column PostgreSQL names, or those of the constraint or index it names."""
+    if error.diag.column_name:
+        return [error.diag.column_name]
+    rows = connection.execute(
+        "select a.attname from (select conrelid as table, unnest(conkey) as number from pg_constraint"
+        "   where conname = %(name)s union select indrelid, unnest(indkey) from pg_index"
+        "   where indexrelid = to_regclass(quote_ident(%(schema)s) || '.' || quote_ident(%(name)s))) x"
+        " join pg_attribute a on a.attrelid = x.table and a.attnum = x.number"
+        " where x.table = %(table)s::regclass order by a.attnum",
+        {
+            "name": error.diag.constraint_name,
+            "schema": error.diag.schema_name,
+            "table": shape.erp.as_string(connection),
+        },
+    )
+    return [str(name) for (name,) in rows.fetchall()]

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
 from psycopg import errors as pg
 
+from legacy_sync.erp.holders import locked_out
 from legacy_sync.errors import ErpRefused, ErpUnavailable
+from legacy_sync.mapping.model import Erp
 from legacy_sync.settings import mask_url
+
+APPLICATION = "legacy_sync"
+"""what PostgreSQL shows of our sessions"""
 
 # Texts of values (::text) are compared between runs, so everything that shapes them is fixed here.
 _SESSION = (
@@ -21,14 +27,27 @@ _SESSION = (
     "set extra_float_digits = 1",
     "set jit = off",
     "set client_min_messages = warning",
-    "set lock_timeout = '30s'",
     "set idle_in_transaction_session_timeout = '10min'",
     "set work_mem = '128MB'",
     "set random_page_cost = 1.1",  # portions of a large table are looked up, not scanned
     "set default_statistics_target = 10",  # for our temporary tables only
     "set temp_buffers = '32MB'",
 )
-_BUSY = (pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable, pg.QueryCanceled, pg.TooManyConnections)
+_ALIVE: dict[str, Any] = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""a network that swallows everything is noticed within a minute or two"""
+_BUSY: tuple[type[psycopg.Error], ...] = (
+    pg.DeadlockDetected,
+    pg.SerializationFailure,
+    pg.InsufficientResources,
+    pg.DiskFull,
+    pg.OutOfMemory,
+)
+_BUSY += (pg.TooManyConnections, pg.ConfigurationLimitExceeded)
 _GONE = (
     pg.AdminShutdown,
     pg.CrashShutdown,
@@ -39,27 +58,70 @@ _GONE = (
 _REFUSED = (pg.InsufficientPrivilege, pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidCatalogName, pg.InvalidPassword)
 
 
+_PATIENCE = Erp()
+
+
 @contextmanager
-def connect(url: str) -> Iterator[psycopg.Connection]:
+def connect(url: str, patience: Erp = _PATIENCE) -> Iterator[psycopg.Connection]:
     """A connection with the session settings every statement here relies on; closed at the end.
 
     Autocommit outside `connection.transaction()`. Raises ErpUnavailable or ErpRefused.
     """
     with translated(f"ERP database {mask_url(url)}"):
         connection = psycopg.connect(
-            _plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None
+            _plain(url),
+            autocommit=True,
+            application_name=APPLICATION,
+            connect_timeout=10,
+            prepare_threshold=None,
+            **_ALIVE,
         )
         with connection:
             for statement in _SESSION:
                 connection.execute(statement)
+            for name, longest in (
+                ("lock_timeout", patience.lock_timeout),
+                ("statement_timeout", patience.statement_timeout),
+            ):
+                milliseconds = max(1, round(longest.total_seconds() * 1000))  # 0 would be no limit
+                connection.execute("select set_config(%s, %s, false)", [name, str(milliseconds)])
             yield connection
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether the same statements may succeed in a moment: after a deadlock, a lock or a lost connection.
+
+    A statement that took too long, or that an administrator cancelled, is not simply sent again.
+    """
+    return isinstance(error, ErpUnavailable) and not isinstance(error.__cause__, pg.QueryCanceled)
+
+
+def is_lost(error: BaseException | None) -> bool:
+    """Whether there is no connection any more."""
+    if isinstance(error, ErpUnavailable):
+        return is_lost(error.__cause__)
+    if isinstance(error, (*_GONE, psycopg.InterfaceError)):
+        return True
+    return isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08")[:2] in ("08", "57")
+
+
 @contextmanager
-def translated(where: str) -> Iterator[None]:
-    """Turns errors of the driver into ErpUnavailable (try again) or ErpRefused (a person has to act)."""
+def translated(where: str, connection: psycopg.Connection | None = None) -> Iterator[None]:
+    """Turns errors of the driver into ErpUnavailable (try again) or ErpRefused (a person has to act).
+
+    With the connection, outside its transaction, a lock that was not granted is told with who holds it.
+    """
     try:
         yield
+    except pg.LockNotAvailable as error:
+        raise locked_out(connection, error, where) from error
+    except pg.QueryCanceled as error:
+        raise ErpUnavailable(
+            f"the ERP database ended a statement: {_first_line(error)}",
+            where=where,
+            next_step="nothing was written. If it took too long: see what PostgreSQL was busy with, or raise"
+            " `erp.statement_timeout` of the environment; then run it again",
+        ) from error
     except _BUSY as error:
         raise ErpUnavailable(
             f"the ERP database could not go on: {_first_line(error)}",
@@ -75,7 +137,7 @@ def translated(where: str) -> Iterator[None]:
     except _GONE as error:
         raise _lost(error, where) from error
     except psycopg.OperationalError as error:
-        if error.sqlstate is None or error.sqlstate.startswith(("08", "57", "53")):
+        if is_lost(error):
             raise _lost(error, where) from error
         raise
     except psycopg.InterfaceError as error:

@@ -27,6 +27,7 @@ class RunNumbers(Protocol):
     partitions: Any
     counts: Any
     taken: Any
+    commits: int
 
     def to_json(self) -> dict[str, Any]:
         """Everything, in plain types."""
@@ -136,9 +137,10 @@ def start_run(
 
 
 def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str | None = None) -> None:
-    """Writes how a run stands: its end, or with outcome `running` the counts of what is committed so far."""
+    """Writes how a run ended. The counts of one that failed stay those of its last commit."""
     connection.execute(
-        "update legacy_sync.run set outcome = %(outcome)s, partitions = %(partitions)s, counts = %(counts)s,"
+        "update legacy_sync.run set outcome = %(outcome)s, partitions = %(partitions)s,"
+        " counts = case when %(outcome)s = 'failed' then counts else %(counts)s end,"
         " report = %(report)s, message = %(message)s, rows_fetched = %(rows)s, fetch_requests = %(requests)s,"
         " fetch_bytes = %(bytes)s, fetch_seconds = %(seconds)s, all_rows_because = %(because)s,"
         " changes_up_to = %(up_to)s,"
@@ -156,6 +158,29 @@ def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str 
             "run": report.run_id,
         },
     )
+
+
+def note_commit(connection: psycopg.Connection, report: RunNumbers) -> None:
+    """Writes what is committed together with this: the counts so far, and the number of transactions of the run.
+
+    Belongs into each transaction of a load. After a lost connection it tells whether the last one was committed.
+    """
+    connection.execute(
+        "update legacy_sync.run set counts = %(counts)s, report = %(commits)s where id = %(run)s",
+        {
+            "counts": Jsonb(asdict(report.counts)),
+            "commits": Jsonb({"commits": report.commits}),
+            "run": report.run_id,
+        },
+    )
+
+
+def count_commits(connection: psycopg.Connection, run_id: int) -> int:
+    """How many transactions of a run that is under way were committed."""
+    row = connection.execute(
+        "select coalesce((report ->> 'commits')::int, 0) from legacy_sync.run where id = %s", [run_id]
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def note_newest(connection: psycopg.Connection, entity_id: int, fetched: int) -> None:

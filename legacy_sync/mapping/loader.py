@@ -21,16 +21,20 @@ from legacy_sync.mapping import rephrase
 from legacy_sync.mapping.consistency import check_dependencies, check_words
 from legacy_sync.mapping.document import Document, ValuePath, merge, read_document
 from legacy_sync.mapping.links import find_circle
-from legacy_sync.mapping.model import Mapping, Overlay, Word
+from legacy_sync.mapping.model import Erp, Mapping, Overlay
 from legacy_sync.mapping.source_files import SourceFiles, SourceSpec
 from legacy_sync.mapping.suggest import did_you_mean, find_closest, name_all
 from legacy_sync.mapping.together import check_together
+from legacy_sync.mapping.word import Word
 from legacy_sync.settings import Settings
 
 _ENTITY = re.compile(r"[A-Za-z_]\w*(\.\w+)?", re.ASCII)
 _DECIDING = ("cursor", "policy", "updated_at", "strategy")
 _SUFFIXES = (".yaml", ".yml", ".json")
 _Model = TypeVar("_Model", bound=Word)
+
+
+_PATIENCE = Erp()
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Project:
     environment: str
     files: dict[str, Path]
     fingerprint: str
+    erp: Erp = _PATIENCE
 
     def get(self, entity: str) -> Mapping:
         """The mapping of an entity; raises EntityUnknown with the closest name."""
@@ -95,6 +100,7 @@ def load_project(settings: Settings) -> Project:
         mappings=mappings,
         sources=sources,
         landing_keep=overlay.landing_keep,
+        erp=overlay.erp,
         environment=settings.environment,
         files={entity: reader.files[entity] for entity in mappings},
         fingerprint=reader.fingerprint,

@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BeforeValidator, Field, model_validator
 
 from legacy_sync.mapping.clock import cron_error, is_zone, last_tick
-from legacy_sync.mapping.model import Duration, Word
+from legacy_sync.mapping.model import Duration
+from legacy_sync.mapping.word import Word
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 WEEKDAYS: tuple[Weekday, ...] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")

@@ -11,7 +11,10 @@ import re
 from datetime import date, timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+
+from legacy_sync.mapping.retry import Pause, Rerun, Retry
+from legacy_sync.mapping.word import Word
 
 ANYTHING = "*"
 """in `where`: any value that is not blank"""
@@ -74,12 +77,6 @@ Values = dict[str, Scalar]
 """Values by column."""
 Words = Annotated[tuple[str, ...], BeforeValidator(_as_words, json_schema_input_type=str | list[str | int | bool])]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])]
-
-
-class Word(BaseModel):
-    """Base of every word: frozen, and no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
 # --- casts -------------------------------------------------------------------------------------
@@ -718,6 +715,8 @@ _WITHOUT_MEANING: Any = {
     "schedule": True,
     "depends_on": True,
     "max_parked_share": True,
+    "retry": True,
+    "rerun": True,
     "source": {"page_size"},
 }
 
@@ -753,6 +752,11 @@ class Mapping(Word):
     max_parked_share: float = Field(
         default=0.5, ge=0, le=1, description="a load that parks more is aborted, nothing written"
     )
+    retry: Retry = Field(
+        default_factory=Retry,
+        description="a part of a load that met a deadlock, a lock or a lost connection is loaded again as a whole",
+    )
+    rerun: Rerun = Field(default_factory=Rerun, description="a failed step is started again in Dagster")
 
     @property
     def version(self) -> str:
@@ -819,6 +823,18 @@ class Mapping(Word):
         return self.fields[column].conflict or self.conflicts.policy
 
 
+class Erp(Word):
+    """How patient we are with the ERP database, and how little a load may stand in the way of people."""
+
+    lock_timeout: Pause = Field(
+        default=timedelta(seconds=5),
+        description="a load that waits longer for a row of somebody else lets all its own rows go and tries again",
+    )
+    statement_timeout: Pause = Field(
+        default=timedelta(hours=1), description="no single statement may take longer; a load has some dozens"
+    )
+
+
 class Overlay(Word):
     """What one environment says differently (`environments/<name>.yaml`)."""
 
@@ -826,6 +842,7 @@ class Overlay(Word):
     sources: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="options of a source, by its name; they win over its own file"
     )
+    erp: Erp = Field(default_factory=Erp, description="the ERP database")
     landing_keep: int = Field(default=3, ge=1, description="full fetches of each partition the landing keeps")
     defaults: dict[str, Any] = Field(default_factory=dict, description="said for all mappings; a mapping wins")
     entities: dict[str, dict[str, Any]] = Field(

@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from legacy_sync.mapping.model import Mapping, Overlay, Word
+from legacy_sync.mapping.model import Mapping, Overlay
+from legacy_sync.mapping.word import Word
 from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES, Rule
 
 BEGIN, END = "<!-- generated -->", "<!-- end -->"
@@ -38,7 +39,7 @@ def render_reference() -> str:
         "A cast with nothing to say is its name alone: `cast: date`. A list is a chain: `cast: [text, slug]`.",
         *map(_section, casts),
         "### Words of an environment",
-        _section(Overlay),
+        *map(_section, [model for model in _models_below(Overlay) if model not in models]),
         "### Rules of pyERP",
         _rules(),
     ]
@@ -88,16 +89,16 @@ def _title(model: type[Word]) -> str:
 def _section(model: type[Word]) -> str:
     base = model.__bases__[0]
     shared = base if issubclass(base, Word) and base is not Word and not _group(model) else None
-    rows = [_row(name, field) for name, field in model.model_fields.items() if _is_own(name, shared)]
+    rows = [_row(name, field) for name, field in model.model_fields.items() if _is_own(name, model, shared)]
     parts = [f"#### {_title(model)}", " ".join((model.__doc__ or "").split())]
     parts += [f"All words of {_link(shared)}, and:"] if shared else []
     parts += [_table(("word", "type", "default", "meaning"), rows)] if rows else []
     return "\n\n".join(parts)
 
 
-def _is_own(name: str, shared: type[Word] | None) -> bool:
-    """`entity` is the name of the file, `type` stands in the title."""
-    return name not in ("entity", "type") and (shared is None or name not in shared.model_fields)
+def _is_own(name: str, model: type[Word], shared: type[Word] | None) -> bool:
+    """`entity` is the name of the file, `type` stands in the title; a word said anew has another default."""
+    return name not in ("entity", "type") and (shared is None or name in model.__annotations__)
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
@@ -144,6 +145,17 @@ def _link(model: type[Word]) -> str:
     return f"[{title}](#{title.lower().replace(' ', '-')})"
 
 
+def _shortest(value: timedelta) -> str:
+    """A duration in its largest whole unit."""
+    units = (
+        ("d", timedelta(days=1)),
+        ("h", timedelta(hours=1)),
+        ("m", timedelta(minutes=1)),
+        ("s", timedelta(seconds=1)),
+    )
+    return next((f"{value // unit}{name}" for name, unit in units if not value % unit), f"{value}")
+
+
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be said"
@@ -151,7 +163,7 @@ def _default(field: FieldInfo) -> str:
     if value is None or isinstance(value, Word) or value in ((), {}):
         return ""
     if isinstance(value, timedelta):
-        return f"`{value.days}d`"
+        return f"`{_shortest(value)}`"
     return f"`{json.dumps(value, ensure_ascii=False)}`" if not isinstance(value, str) or not value else f"`{value}`"
 
 

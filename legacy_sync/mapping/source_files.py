@@ -20,6 +20,7 @@ from legacy_sync.errors import Problem
 from legacy_sync.mapping import model as mapping_model
 from legacy_sync.mapping import rephrase
 from legacy_sync.mapping.document import Document, Filled, Place, ValuePath, dotted, merge
+from legacy_sync.mapping.retry import Retry
 from legacy_sync.mapping.source_words import BUILT_IN, FOUR_D, FourDWords, SourceWords
 from legacy_sync.mapping.suggest import did_you_mean, name_all
 
@@ -30,7 +31,7 @@ _NAME = re.compile(r"[A-Za-z_][\w-]*", re.ASCII)
 _VARIABLE_ONLY = re.compile(r"\$\{[^}:]+(:-)?\}")
 _VARIABLE_NAME = re.compile(r"\$\{([^}:]+)")
 _WITHOUT_STAMP = BUILT_IN.keys() - {FOUR_D}
-_HURRIED: dict[str, Any] = {"timeout_seconds": 5, "connect_timeout_seconds": 5, "attempts": 1}
+_HURRIED: dict[str, Any] = {"timeout_seconds": 5, "connect_timeout_seconds": 5, "retry": Retry(attempts=1)}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,9 @@ from pydantic import BaseModel, BeforeValidator, Field, SecretStr, model_validat
 
 from legacy_sync.mapping.document import ValuePath
 from legacy_sync.mapping.maintenance import Maintenance
-from legacy_sync.mapping.model import Names, Values, Word
+from legacy_sync.mapping.model import Names, Values
+from legacy_sync.mapping.retry import Retry
+from legacy_sync.mapping.word import Word
 from legacy_sync.settings import mask_url
 
 FOUR_D = "four_d"
@@ -57,9 +59,7 @@ class PatientWords(SourceWords):
 
     connect_timeout_seconds: float = Field(default=10, gt=0)
     timeout_seconds: float = Field(default=30, gt=0, description="longest silence in the middle of an answer")
-    attempts: int = Field(default=5, ge=1, description="how often one request is tried")
-    backoff_seconds: float = Field(default=0.5, ge=0, description="pause before the second try; doubles each time")
-    backoff_max_seconds: float = Field(default=30, ge=0, description="longest pause")
+    retry: Retry = Field(default_factory=Retry, description="how often one request is tried")
 
 
 class FourDWords(PatientWords):
@@ -68,9 +68,6 @@ class FourDWords(PatientWords):
     type: Literal["four_d"] = "four_d"
     url: str | None = Field(default=None, description="address instead of LEGACY_API_URL")
     timeout_seconds: float = Field(default=120, gt=0, description="longest silence in the middle of an answer")
-    attempts: int = Field(default=6, ge=1, description="how often one request is tried")
-    jitter_seconds: float = Field(default=0.5, ge=0)
-    deadline_seconds: float = Field(default=600, gt=0, description="how long one request may take with all its tries")
     session_pause_seconds: float = Field(default=60, gt=0, description="pause while no licence is free")
     session_wait_seconds: float = Field(default=900, ge=0, description="how long to wait for a licence")
     ca_file: str | None = Field(default=None, description="certificates to trust, a PEM file")

@@ -20,11 +20,12 @@ from legacy_sync.errors import SessionLimitReached, SourceUnavailable
 from legacy_sync.ledger import runs
 from legacy_sync.mapping.model import Mapping as EntityMapping
 from legacy_sync.mapping.model import NoPartitions, Source
+from legacy_sync.mapping.retry import Rerun
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration import metadata as shown
 from legacy_sync.orchestration import partition_state
 from legacy_sync.orchestration.checks import read_changes_up_to, read_standing, results_of, specs_of
-from legacy_sync.orchestration.failures import Retries, told_to_dagster
+from legacy_sync.orchestration.failures import told_to_dagster
 from legacy_sync.orchestration.layout import Layout, Table, erp_key, pool_of
 from legacy_sync.orchestration.partitions import build_dependency
 from legacy_sync.orchestration.progress import logged_to_dagster
@@ -56,12 +57,12 @@ class LoadConfig(dg.Config):
     accept_shrink: bool = Field(default=False, description=_ACCEPT)
 
 
-def build_assets(layout: Layout, settings: Settings, retries: Retries) -> list[dg.AssetsDefinition]:
-    """The pairs of all mappings."""
+def build_assets(layout: Layout, settings: Settings, rerun: Rerun | None = None) -> list[dg.AssetsDefinition]:
+    """The pairs of all mappings; `rerun` in place of what they say."""
     with warnings.catch_warnings():  # backfill_policy is marked beta; its behaviour here is tested
         warnings.simplefilter("ignore", dg.BetaWarning)
-        legacy = [_build_legacy(layout, table, settings, retries) for table in layout.tables]
-        return legacy + [_build_erp(layout, members, settings, retries) for members in layout.units]
+        legacy = [_build_legacy(layout, table, settings, rerun or table.mapping.rerun) for table in layout.tables]
+        return legacy + [_build_erp(layout, members, settings, rerun or members[0].rerun) for members in layout.units]
 
 
 def _policy() -> dg.BackfillPolicy:
@@ -75,7 +76,7 @@ def _policy() -> dg.BackfillPolicy:
 # --- legacy --------------------------------------------------------------------------------------
 
 
-def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Retries) -> dg.AssetsDefinition:
+def _build_legacy(layout: Layout, table: Table, settings: Settings, rerun: Rerun) -> dg.AssetsDefinition:
     mapping, source = table.mapping, table.mapping.source
     definition = layout.partitions_of(mapping)
     readers = ", ".join(m.entity for m in table.readers)
@@ -98,7 +99,7 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, retries: Ret
         keys = partitions_of_run(context, mapping)
         with (
             logged_to_dagster(context),
-            told_to_dagster(context, retries),
+            told_to_dagster(context, rerun),
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
             summary = fetch_table(workspace, mapping, keys, full=config.full, accept=config.accept_shrink)
@@ -137,7 +138,7 @@ def _fetched(
 
 
 def _build_erp(
-    layout: Layout, members: Sequence[EntityMapping], settings: Settings, retries: Retries
+    layout: Layout, members: Sequence[EntityMapping], settings: Settings, rerun: Rerun
 ) -> dg.AssetsDefinition:
     """One entity, or all of a unit: those are loaded in one step, always together."""
     first = members[0]
@@ -157,7 +158,7 @@ def _build_erp(
         keys = partitions_of_run(context, first)
         with (
             logged_to_dagster(context),
-            told_to_dagster(context, retries),
+            told_to_dagster(context, rerun),
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
             for mapping in members:

@@ -17,8 +17,9 @@ from legacy_sync.errors import RetryLater
 from legacy_sync.ledger import conflicts, quarantine, runs
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping, NoPartitions
+from legacy_sync.mapping.retry import Rerun
 from legacy_sync.orchestration import partition_state
-from legacy_sync.orchestration.failures import Retries, told_to_dagster
+from legacy_sync.orchestration.failures import told_to_dagster
 from legacy_sync.orchestration.layout import erp_key, pool_of
 from legacy_sync.orchestration.metadata import SHOWN, table_of, to_metadata
 from legacy_sync.orchestration.progress import logged_to_dagster
@@ -176,7 +177,7 @@ class Comparison(dg.Config):
     values: bool = Field(default=False, description="compare all mapped values, too: fetches every row")
 
 
-def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -> dg.AssetChecksDefinition:
+def build_reconciliation(project: Project, mapping: Mapping, rerun: Rerun) -> dg.AssetChecksDefinition:
     """The check that compares both sides; a step of its own, left out of scheduled runs."""
 
     @dg.asset_check(
@@ -189,7 +190,7 @@ def build_reconciliation(project: Project, mapping: Mapping, retries: Retries) -
     def reconciliation(
         context: dg.AssetCheckExecutionContext, config: Comparison, legacy_api: LegacyApi, erp_database: ErpDatabase
     ) -> dg.AssetCheckResult:
-        with logged_to_dagster(context), told_to_dagster(context, retries):
+        with logged_to_dagster(context), told_to_dagster(context, rerun):
             try:
                 with (
                     opened(project, legacy_api, erp_database) as workspace,

@@ -48,8 +48,8 @@ def find_kind(kind: str) -> SourceKind:
 def _open_four_d(spec: SourceSpec, settings: Settings) -> FourDSource:
     from legacy_sync.sources.four_d.source import create
 
-    options = spec.options.model_dump(exclude={*SourceWords.model_fields}, exclude_unset=True)
-    return create(settings, options)
+    said = spec.options.model_fields_set - {*SourceWords.model_fields}
+    return create(settings, {word: getattr(spec.options, word) for word in said})
 
 
 def _open_rest(spec: SourceSpec, _settings: Settings) -> RestSource:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from legacy_sync.erp import sweep
 from legacy_sync.ledger import runs
@@ -26,19 +27,23 @@ def settle_gone(loader: Loader, whole: Sequence[LandedFetch]) -> int:
     They are evidence only if the source vouches for them. Returns how many records are gone. Raises GuardTripped when
     more are missing than the mapping believes possible; then nothing is marked.
     """
-    found, evidence = 0, whole if vouches(whole) else []
-    with loader.connection.transaction():
-        if loader.mapping.deletes.policy != "ignore":
-            found += _settle_unmeant(loader)
-            found += _settle_whole(loader, evidence) if evidence else 0
-            found += _settle_landed(loader, _read_at(evidence) if evidence else 0)
-            if loader.mapping.deletes.policy == "delete":
-                _delete(loader)
-        if whole:
-            for mark in (WHOLE, KEYS) if evidence else (WHOLE,):
-                runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
+    found = loader.session.whole(loader.where("records that are gone"), partial(_settle, loader, whole))
     if found:
         loader.report.warn_gone(GONE, found)
+    return found
+
+
+def _settle(loader: Loader, whole: Sequence[LandedFetch]) -> int:
+    found, evidence = 0, whole if vouches(whole) else []
+    if loader.mapping.deletes.policy != "ignore":
+        found += _settle_unmeant(loader)
+        found += _settle_whole(loader, evidence) if evidence else 0
+        found += _settle_landed(loader, _read_at(evidence) if evidence else 0)
+        if loader.mapping.deletes.policy == "delete":
+            _delete(loader)
+    if whole:
+        for mark in (WHOLE, KEYS) if evidence else (WHOLE,):
+            runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
     return found
 
 

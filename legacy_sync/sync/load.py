@@ -32,6 +32,7 @@ from legacy_sync.sync.guards import column_emptied, too_many_parked
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, ParkedSample, RunReport
 from legacy_sync.sync.scopes import as_mark
+from legacy_sync.sync.session import Session
 from legacy_sync.sync.transform import Transform
 from legacy_sync.sync.windows import BY_STAMP
 
@@ -41,6 +42,8 @@ _EMPTIED_ALL_OF = 3
 _UNFILLED_AT_LEAST = 20
 _SAMPLE = 50
 _UNIQUE_KEY = ("__KEY",)
+
+State = tuple[RunReport, dict[str, ParkedSample], dict[str, int]]
 
 
 @dataclass
@@ -65,7 +68,7 @@ class Loader:
 
     def __init__(
         self,
-        connection: psycopg.Connection,
+        session: Session,
         landing: Landing,
         bound: Bound,
         run_id: int,
@@ -75,7 +78,7 @@ class Loader:
     ) -> None:
         self.is_plan = is_plan
         self.accepts = accepts
-        self.connection = connection
+        self.session = session
         self.landing = landing
         self.bound = bound
         self.mapping = bound.mapping
@@ -92,21 +95,30 @@ class Loader:
         self.incomplete: set[str] = set()
         """documents of the mapping's unit that wait as a whole"""
 
-    def state(self) -> tuple[RunReport, dict[str, ParkedSample]]:
-        """What was reported so far, to be given to `go_back` when a transaction is rolled back."""
-        return deepcopy(self.report), dict(self.waiting)
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection of now; it is another one after a loss."""
+        return self.session.connection
 
-    def go_back(self, state: tuple[RunReport, dict[str, ParkedSample]]) -> None:
+    def state(self) -> State:
+        """What was reported so far, to be given to `go_back` when a transaction is rolled back."""
+        return deepcopy(self.report), dict(self.waiting), dict(self.unmeant)
+
+    def go_back(self, state: State) -> None:
         """Forgets what was reported since; the report stays the same object."""
-        report, waiting = state
+        report, waiting, unmeant = state
         vars(self.report).update(vars(deepcopy(report)))
-        self.waiting = dict(waiting)
+        self.waiting, self.unmeant = dict(waiting), dict(unmeant)
 
     def load(self, slice_: Slice, on_rows: Callable[[int], None] = lambda _: None) -> Counts:
-        """Brings one slice into the ERP."""
+        """Brings one slice into the ERP, again as a whole if need be."""
         landed = [Batches(f.fetched_at, partial(self._read, f)) for f in slice_.fetches if f.rows]
-        with self.connection.transaction():
-            return self._load(slice_, [*slice_.replays, *landed], on_rows)
+        work = partial(self._load, slice_, [*slice_.replays, *landed], on_rows)
+        return self.session.whole(self.where(f"partition {slice_.partition}"), work)
+
+    def where(self, part: str) -> str:
+        """A part of the load, for messages."""
+        return f"load of {self.mapping.entity}, {part}"
 
     def _read(self, fetch: LandedFetch) -> Iterator[pa.RecordBatch]:
         return self.gone.read(self.landing, fetch) if self.gone else self.landing.read(fetch)
@@ -116,7 +128,7 @@ class Loader:
 
         ERP rows stay locked until then, so this is only for entities that have no row in the ERP yet.
         """
-        with self.connection.transaction():
+        with self.session.once(self.where(f"partition {partition}")):
             slice_ = Slice(partition, [], [])
             self._load(slice_, [rows], lambda _: None, lambda: slice_.fetches.extend(commit()))
         return slice_
@@ -152,9 +164,11 @@ class Loader:
 
     def relink(self) -> None:
         """Links rows that were loaded without a parent which is there now."""
-        with self.connection.transaction():
-            shape = self.bound.shape(self.connection)
-            self.report.counts.relinked += relink.relink(self.connection, shape, self.run_id)
+        self.session.whole(self.where("parents that came late"), self._relink)
+
+    def _relink(self) -> None:
+        shape = self.bound.shape(self.connection)
+        self.report.counts.relinked += relink.relink(self.connection, shape, self.run_id)
 
     def stage(self, chunk: Chunk) -> Shape:
         """Stages the rows of a portion as they would be loaded, with their references found; nothing is decided."""

@@ -17,7 +17,6 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp.database import translated
 from legacy_sync.errors import LegacySyncError
 from legacy_sync.ledger import quarantine, runs, units
 from legacy_sync.mapping.model import Mapping
@@ -31,6 +30,7 @@ from legacy_sync.sync.gone import settle_gone, vouches
 from legacy_sync.sync.load import Loader, Slice
 from legacy_sync.sync.pace import Pace
 from legacy_sync.sync.report import Counts, Progress, RunReport
+from legacy_sync.sync.session import Session
 from legacy_sync.sync.windows import NOTES, list_loads, list_windows, today_of
 from legacy_sync.sync.workspace import Workspace
 
@@ -66,14 +66,12 @@ def loading(
     who lets changes pass that the guards would stop: `accepted_by`, or the user of this process.
     """
     with ExitStack() as stack:
-        connection = within or stack.enter_context(workspace.erp())
-        if dry_run and within is None:
-            stack.enter_context(connection.transaction(force_rollback=True))
-        loaders = []
+        session = Session(workspace, stack, mappings[0].retry, is_plan=dry_run, within=within)
+        connection, loaders = session.connection, []
         for mapping in mappings:
             bound = bind(connection, mapping, workspace.project.mappings.values())
             for one in (bound, *bound.dependents):  # their texts follow this entity's rows
-                stack.enter_context(runs.entity_lock(connection, one.entity_id, one.mapping.entity))
+                session.lock(one.entity_id, one.mapping.entity)
             mode = "full" if full else "incremental"
             run_id = runs.start_run(
                 connection,
@@ -84,12 +82,13 @@ def loading(
                 accepted_by=(accepted_by or runs.who()) if accept else None,
             )
             landing = workspace.landing_of(mapping)
-            loader = Loader(connection, landing, bound, run_id, is_plan=dry_run, accepts=accept)
+            loader = Loader(session, landing, bound, run_id, is_plan=dry_run, accepts=accept)
             loader.report.mode = mode
             loader.report.accepted = accept
             if not dry_run:
                 stack.enter_context(_Noted(workspace, loader.report))
             loaders.append(loader)
+        session.reporters += loaders
         yield loaders
 
 
@@ -133,12 +132,10 @@ def _load_alone(loader: Loader, slices: list[Slice], progress: Progress | None, 
     done = 0
     pace = Pace(f"erp/{entity}: load", "load", progress)
     for slice_ in slices:
-        with translated(f"load of {entity}, partition {slice_.partition}"):
-            counts = loader.load(slice_, partial(_pace_on, pace, done, total))
+        counts = loader.load(slice_, partial(_pace_on, pace, done, total))
         done += sum(f.rows for f in slice_.fetches)
         on_commit(entity, slice_.partition, counts)
-    with translated(f"load of {entity}, rows tried again"):
-        replay(loader)
+    replay(loader)
     pace(done, total, last=True)
 
 
@@ -153,8 +150,8 @@ def _load_together(
     order = [p for p in partitions if p not in NOTES] + [p for p in partitions if p in NOTES]
     for partition in order or [open_partition(loaders[0].mapping)]:
         parts = [next((s for s in own if s.partition == partition), Slice(partition, [], [])) for own in slices]
-        with translated(f"load of {names}, partition {partition}"):
-            counts = _load_whole_units(loaders, parts)
+        where = f"load of {names}, partition {partition}"
+        counts = loaders[0].session.whole(where, partial(_load_whole_units, loaders, parts))
         done += sum(f.rows for s in parts for f in s.fetches)
         pace(done, total)
         for loader, slice_, own in zip(loaders, parts, counts, strict=True):
@@ -171,16 +168,15 @@ def _load_whole_units(loaders: Sequence[Loader], parts: Sequence[Slice]) -> list
     connection = loaders[0].connection
     states = [loader.state() for loader in loaders]
     incomplete: set[str] = set()
-    with connection.transaction():
-        while True:
-            for loader, state in zip(loaders, states, strict=True):
-                loader.go_back(state)
-                loader.incomplete = incomplete
-            try:
-                with connection.transaction():
-                    return _try_whole_units(loaders, parts, incomplete)
-            except _Incomplete as found:
-                incomplete = incomplete | found.keys
+    while True:
+        for loader, state in zip(loaders, states, strict=True):
+            loader.go_back(state)
+            loader.incomplete = incomplete
+        try:
+            with connection.transaction():
+                return _try_whole_units(loaders, parts, incomplete)
+        except _Incomplete as found:
+            incomplete = incomplete | found.keys
 
 
 def _try_whole_units(loaders: Sequence[Loader], parts: Sequence[Slice], incomplete: set[str]) -> list[Counts]:
@@ -212,7 +208,7 @@ def replay(loader: Loader, *, again: bool = False, unit: dict[int, str] | None =
     """
     progress = again or bool(loader.report.counts.backfilled)
     while True:
-        waiting = quarantine.replayable(loader.connection, loader.entity_id, loader.mapping.version, unit)
+        waiting = loader.session.ask(loader.where("rows tried again"), partial(_find_waiting, loader, unit))
         earlier = [w for w in waiting if w.legacy_key not in loader.waiting]
         chosen = waiting if progress else earlier
         if not chosen:
@@ -222,6 +218,10 @@ def replay(loader: Loader, *, again: bool = False, unit: dict[int, str] | None =
         progress = bool(counts.backfilled or counts.replayed)
         if not progress:
             return
+
+
+def _find_waiting(loader: Loader, unit: dict[int, str] | None) -> list[quarantine.Replay]:
+    return quarantine.replayable(loader.connection, loader.entity_id, loader.mapping.version, unit)
 
 
 def open_partition(mapping: Mapping) -> str:
@@ -243,22 +243,21 @@ def _as_batches(rows: list[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
 
 def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
     """Ends the run: parents that came late, records that are gone, the report, old landed rows."""
-    with translated(f"load of {loader.mapping.entity}, parents that came late"):
-        loader.relink()
+    loader.relink()
     whole = _whole_table(loader.mapping, slices)
     if vouches(whole):
         loader.note_unfilled()
-    with translated(f"load of {loader.mapping.entity}, records that are gone"):
-        if settle_gone(loader, whole):
-            replay(loader, again=True)
+    if settle_gone(loader, whole):
+        replay(loader, again=True)
     report = loader.report
     report.partitions = tuple(s.partition for s in slices)
     report.outcome = "succeeded_with_parked" if report.counts.parked else "succeeded"
     if loader.is_plan:
         report.outcome, report.run_id = "planned", None
         return
-    runs.finish_run(loader.connection, report)
-    tidy(workspace, loader, [slice_.partition for slice_ in slices if slice_.fetches])
+    fetched = [slice_.partition for slice_ in slices if slice_.fetches]
+    loader.session.ask(loader.where("end of the run"), lambda: runs.finish_run(loader.connection, report))
+    loader.session.ask(loader.where("old landed rows"), lambda: tidy(workspace, loader, fetched))
     c = report.counts
     logger.info(
         "erp/%s: %s read, %s inserted, %s updated, %s unchanged, %s parked, %s conflicts, run %s",

@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from tempfile import TemporaryDirectory
 
-from legacy_sync.erp.database import translated
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import Landing, fetched_at
 from legacy_sync.sync.chunks import Batches
@@ -216,10 +215,7 @@ def _run_first(
     summary = work.begin()
     stamp = take_mark(workspace, work, summary)
     with loading(workspace, [work.mapping], full=full, dry_run=False, accept=work.accept) as (loader,):
-        with (
-            translated(f"load of {entity}, partition {partition}"),
-            Stream(workspace, work, work.plans[0], summary, progress, stamp) as stream,
-        ):
+        with Stream(workspace, work, work.plans[0], summary, progress, stamp) as stream:
             rows = Batches(fetched_at(stream.fetch_ids[0]), partial(prefetch, stream.batches()))
             slice_ = loader.load_stream(partition, rows, stream.commit)
             replay(loader)

@@ -144,6 +144,10 @@ class RunReport:
     taken: TakenIn = field(default_factory=TakenIn)
     accepted: bool = False
     """a person let changes pass that the guards would have stopped"""
+    commits: int = 0
+    """transactions of the load that were committed"""
+    repeated: dict[str, int] = field(default_factory=dict)
+    """why parts of the load were loaded again, and how often"""
     columns_changed: dict[str, int] = field(default_factory=dict)
     """ERP column -> rows in which it was updated"""
 
@@ -152,6 +156,7 @@ class RunReport:
         """What a person should hear of a run besides its numbers: another way than asked for, records that are gone."""
         said = [f"all rows were read: {self.fetch.reason}"] if self.fetch and self.fetch.reason else []
         said += self.fetch.notes if self.fetch else ()
+        said += [f"a part of the load was tried again ({times} times): {why}" for why, times in self.repeated.items()]
         return said + [f"{text}: {rows:,}" for text, rows in self.warnings.items() if text in self.gone]
 
     def warn_gone(self, text: str, rows: int) -> None:

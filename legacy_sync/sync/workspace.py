@@ -64,7 +64,7 @@ class Workspace:
     def erp(self) -> Iterator[psycopg.Connection]:
         """A connection to the ERP database with an up-to-date ledger."""
         url = self.settings.require_erp_url()
-        with connect(url) as connection, translated(f"ERP database {mask_url(url)}"):
+        with connect(url, self.project.erp) as connection, translated(f"ERP database {mask_url(url)}"):
             migrate(connection)
             yield connection
 

@@ -9,7 +9,6 @@ from legacy_sync.errors import MappingInvalid
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.orchestration.assets import build_assets
-from legacy_sync.orchestration.failures import Retries
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Layout, build_layout, erp_key
 from legacy_sync.orchestration.requests import MOST_PARTITIONS, in_blocks
@@ -112,7 +111,7 @@ def test_jobs_come_parents_first():
 def test_unit_is_one_step_with_both_assets_and_its_tables_stay_apart():
     made = layout(paper("b", "Pos", depends_on=["a"]), paper("a", "Belege"), mapping("c", "C", MONTHS))
     assert [[m.entity for m in unit] for unit in made.units] == [["a", "b"], ["c"]]
-    built = build_assets(made, read_settings({}), Retries())
+    built = build_assets(made, read_settings({}))
     steps = {d.op.name: {k.to_user_string() for k in d.keys} for d in built}
     assert steps["erp__papers"] == {"erp/a", "erp/b"}
     assert {"legacy__Belege", "legacy__Pos", "erp__c"} < steps.keys()

@@ -31,7 +31,7 @@ def test_no_mapping_has_a_schedule_in_tests():
 
 
 def test_production_is_patient_and_takes_its_timeout_from_the_environment():
-    assert load("production").sources["four_d"].options.attempts == 5
+    assert load("production").sources["four_d"].options.retry.attempts == 6
     patient = load("production", LEGACY_API_TIMEOUT_SECONDS="90")
     assert patient.sources["four_d"].options.timeout_seconds == 90
 

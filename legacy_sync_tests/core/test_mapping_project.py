@@ -162,7 +162,7 @@ def test_column_that_follows_from_its_children_is_mapped_nowhere(problems_of):
 
 def test_environment_overlay_is_merged_word_by_word(project_of):
     overlay = (
-        "landing_keep: 7\nsources: {four_d: {attempts: 5}}\n"
+        "landing_keep: 7\nsources: {four_d: {retry: {attempts: 5}}}\n"
         "defaults: {group: all, source: {page_size: 100}}\n"
         "entities: {a: {source: {cursor: modified_date}, schedule: {cron: '0 2 * * *'}}}\n"
     )
@@ -170,7 +170,7 @@ def test_environment_overlay_is_merged_word_by_word(project_of):
         {"a.yaml": mapping("a", group="mine", schedule="{every: 5m}"), "environments/dev.yaml": overlay}
     )
     loaded = project.get("a")
-    assert (project.landing_keep, project.sources["four_d"].options.attempts) == (7, 5)
+    assert (project.landing_keep, project.sources["four_d"].options.retry.attempts) == (7, 5)
     assert (loaded.group, loaded.source.page_size, loaded.source.cursor) == ("mine", 100, "modified_date")
     assert (loaded.schedule.cron, loaded.schedule.every) == ("0 2 * * *", None)
 
@@ -198,7 +198,7 @@ def test_overlay_for_an_entity_that_does_not_exist_is_a_problem(problems_of):
 
 
 def test_overlay_for_an_unknown_source_is_a_problem(problems_of):
-    problems = problems_of({"a.yaml": mapping("a"), "environments/dev.yaml": "sources:\n  for_d: {attempts: 1}\n"})
+    problems = problems_of({"a.yaml": mapping("a"), "environments/dev.yaml": "sources:\n  for_d: {url: x}\n"})
     assert (problems[0].what, problems[0].where) == (
         '"for_d" is no source',
         "mappings/environments/dev.yaml:2, sources.for_d",

@@ -37,14 +37,14 @@ def test_a_source_may_be_described_in_json(project_of):
 
 
 def test_the_environment_wins_over_the_file_word_by_word(project_of):
-    overlay = "sources: {books: {timeout_seconds: 5, auth: {password: '${OTHER}'}}, four_d: {attempts: 2}}\n"
+    overlay = "sources: {books: {timeout_seconds: 5, auth: {password: '${OTHER}'}}, four_d: {retry: {attempts: 2}}}\n"
     project = project_of(files(**{"environments/dev.yaml": overlay}), OTHER="o", BOOKS_USER="u")
     books = project.sources["books"].options
-    assert (books.timeout_seconds, books.attempts, books.url) == (5, 5, "https://books.example/api")
+    assert (books.timeout_seconds, books.retry.attempts, books.url) == (5, 5, "https://books.example/api")
     (auth,) = books.auth
     assert (auth.user.get_secret_value(), auth.password.get_secret_value()) == ("u", "o")
     assert project.sources["books"].variables == {"auth.user": "BOOKS_USER", "auth.password": "OTHER"}
-    assert project.sources["four_d"].options.attempts == 2
+    assert project.sources["four_d"].options.retry.attempts == 2
 
 
 def test_the_environment_may_log_in_in_another_way(project_of):
@@ -88,15 +88,15 @@ def test_a_url_may_be_a_variable_or_hold_one(project_of, url):
 
 def test_a_look_that_can_be_repeated_gives_up_soon(project_of):
     hurried = project_of(files()).sources["books"].hurried
-    assert (hurried.options.timeout_seconds, hurried.options.attempts) == (5, 1)
+    assert (hurried.options.timeout_seconds, hurried.options.retry.attempts) == (5, 1)
     files_words = "type: files\nfolder: /x\ntables: {creditors: {files: '*'}}\n"
     assert project_of(files(files_words)).sources["books"].hurried.options.settle_seconds == 30
 
 
 def test_options_of_4d_are_those_of_its_client():
-    words = FourDWords().model_dump(exclude={*SourceWords.model_fields, "url"})
+    words = {n: v for n, v in FourDWords() if n not in {*SourceWords.model_fields, "url"}}
     assert words == vars(ClientOptions())
-    assert four_d_spec(attempts=3).options.attempts == 3
+    assert four_d_spec(timeout_seconds=3).options.timeout_seconds == 3
 
 
 def test_a_mapping_that_is_not_enabled_is_as_if_absent(project_of):
@@ -126,7 +126,7 @@ REFUSED = {
         'did you mean "creditors"? Otherwise choose one of creditors, or describe it in mappings/sources/books.yaml',
     ),
     "source of the environment without a file": (
-        files(**{"environments/dev.yaml": "sources:\n  book: {attempts: 1}\n"}),
+        files(**{"environments/dev.yaml": "sources:\n  book: {timeout_seconds: 1}\n"}),
         '"book" is no source',
         "mappings/environments/dev.yaml:2, sources.book",
         'did you mean "books"? Otherwise choose one of four_d, books, or add the file sources/book.yaml',
@@ -174,10 +174,10 @@ REFUSED = {
         'write it without host, "..", "?" and blanks',
     ),
     "unknown word of the environment": (
-        files(**{"environments/dev.yaml": "sources:\n  books:\n    atempts: 1\n"}),
-        'unknown word "atempts"',
-        "mappings/environments/dev.yaml:3, atempts",
-        'did you mean "attempts"?',
+        files(**{"environments/dev.yaml": "sources:\n  books:\n    timeout_secnds: 1\n"}),
+        'unknown word "timeout_secnds"',
+        "mappings/environments/dev.yaml:3, timeout_secnds",
+        'did you mean "timeout_seconds"?',
     ),
     "secret in the file": (
         files(BOOKS.replace('"${BOOKS_PASSWORD:-}"', "ge:heim")),

@@ -1,20 +1,20 @@
 """What do the tests of the 4D client share? A small stand-in server and a client that does not wait long."""
 
 from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
 
 import pyarrow as pa
 
 from legacy_sync.demo.four_d_server import AttributeDef, FourDServer, Store, TableDef
+from legacy_sync.mapping.retry import Retry
 from legacy_sync.sources.base import Scope
 from legacy_sync.sources.four_d.client import ClientOptions, SimpleAPIClient
 from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDFetch, FourDSource
 
 QUICK = ClientOptions(
-    attempts=3,
-    backoff_seconds=0.001,
-    backoff_max_seconds=0.002,
-    jitter_seconds=0.0,
+    retry=Retry(attempts=3, first_pause=timedelta(milliseconds=1), longest_pause=timedelta(milliseconds=2)),
     timeout_seconds=5,
     session_pause_seconds=0.01,
     session_wait_seconds=0.5,
@@ -73,7 +73,7 @@ def build_store(kunden: int = 25) -> Store:
     return store
 
 
-def source_of(server: FourDServer, user: str = "", password: str = "", **options: float) -> FourDSource:
+def source_of(server: FourDServer, user: str = "", password: str = "", **options: Any) -> FourDSource:
     """A source that asks this server and loses no time."""
     quick = ClientOptions(**{**vars(QUICK), **options})
     return FourDSource(SimpleAPIClient(server.url, Credentials(user, password) if user else None, quick))

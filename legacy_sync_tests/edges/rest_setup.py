@@ -13,7 +13,7 @@ from source_setup import source_of
 
 from legacy_sync.sources.rest.source import RestSource
 
-PATIENCE = {"attempts": 3, "backoff_seconds": 0, "timeout_seconds": 1, "connect_timeout_seconds": 1}
+PATIENCE = {"retry": {"attempts": 3, "first_pause": "0ms"}, "timeout_seconds": 1, "connect_timeout_seconds": 1}
 
 
 @dataclass

@@ -12,6 +12,7 @@ from legacy_sync.errors import (
     SourceUnavailable,
     SourceUntrustworthy,
 )
+from legacy_sync.mapping.retry import Retry
 from legacy_sync.sources.base import Scope
 from legacy_sync.sources.four_d.paging import Progress
 
@@ -198,7 +199,7 @@ def test_a_server_that_is_down_is_unavailable(server):
 def test_a_server_that_stays_silent_is_unavailable(server):
     server.faults.add("slow", table="Kunden", seconds=3)
     with pytest.raises(SourceUnavailable, match="silent"):
-        read_all(source_of(server, timeout_seconds=0.05, attempts=2))
+        read_all(source_of(server, timeout_seconds=0.05, retry=Retry(attempts=2)))
 
 
 def test_a_column_that_turns_null_is_delivered_as_null_for_the_guards_to_judge(server):

@@ -143,7 +143,7 @@ def test_no_secret_stands_in_a_message_even_if_the_service_repeats_it():
 def test_a_connection_that_fails_names_no_address_with_a_key():
     auth = {"type": "query", "name": "key", "value": "k-0815"}
     with WebService(in_turn([])) as service:
-        source = service.source(TABLE, auth=auth, attempts=1)
+        source = service.source(TABLE, auth=auth, retry={"attempts": 1})
     with pytest.raises(SourceUnavailable, match="the connection failed or broke") as caught:
         read_all(source, "t")
     assert "k-0815" not in str(caught.value)

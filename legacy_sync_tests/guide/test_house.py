@@ -51,6 +51,7 @@ TOUCHES_EDGES = (
     "gone",
     "load",
     "loading",
+    "session",
     "pipeline",
     "reconcile",
     "repair",

@@ -45,7 +45,7 @@ STEPS = {
 PLAYED = {title: steps for title, steps in STEPS.items() if any(kind == "rows" for kind, _ in steps)}
 KNOWN = {definition.name: definition for definition in ALL_TABLES}
 OVERLAY = {
-    "sources": {"four_d": {"timeout_seconds": 5, "attempts": 2, "backoff_seconds": 0.01}},
+    "sources": {"four_d": {"timeout_seconds": 5, "retry": {"attempts": 2, "first_pause": "10ms"}}},
     "defaults": {"max_parked_share": 1},
 }
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from journey_setup import MONTHS, PARENTS, VARIANTS, Journey, empty_store
 
 from legacy_sync.demo.four_d_server import FourDServer
+from legacy_sync.mapping.retry import Rerun
 from legacy_sync.orchestration.build import build_definitions
-from legacy_sync.orchestration.failures import Retries
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.settings import read_settings
 
+QUICK = Rerun(attempts=3, first_pause=timedelta(milliseconds=10))
 FAMILIES_TABLE = dg.AssetKey(["legacy", "Artikel_Familie"])
 FAMILIES = dg.AssetKey(["erp", PARENTS])
 VARIANTS_TABLE = dg.AssetKey(["legacy", "Artikel_Variante"])
@@ -37,8 +39,12 @@ class Desk:
     @property
     def definitions(self) -> dg.Definitions:
         """What Dagster loads, with short pauses between tries."""
+        return self.define(QUICK)
+
+    def define(self, patience: Rerun | None) -> dg.Definitions:
+        """The same, with this patience or what the mappings say."""
         _ = self.journey.workspace  # writes the mappings
-        return build_definitions(read_settings(self.journey.environ), Retries(attempts=2, first_pause_seconds=0.01))
+        return build_definitions(read_settings(self.journey.environ), patience)
 
     def run(
         self,
@@ -47,15 +53,20 @@ class Desk:
         until: str | None = None,
         tags: dict[str, str] | None = None,
         config: dict[str, Any] | None = None,
+        patience: Rerun | None = QUICK,
     ) -> dg.ExecuteInProcessResult:
         """Materialises assets as a launch in the UI does: no partition, one, or a range up to `until`."""
         partitions = {RANGE_START: partition, RANGE_END: until or partition} if partition else {}
-        return self.definitions.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=self.instance,
-            asset_selection=list(keys),
-            tags={**partitions, **(tags or {})},
-            run_config={"ops": config or {}},
-            raise_on_error=False,
+        return (
+            self.define(patience)
+            .resolve_implicit_global_asset_job_def()
+            .execute_in_process(
+                instance=self.instance,
+                asset_selection=list(keys),
+                tags={**partitions, **(tags or {})},
+                run_config={"ops": config or {}},
+                raise_on_error=False,
+            )
         )
 
     def tick(self, sensor: str = "legacy_changes") -> Any:

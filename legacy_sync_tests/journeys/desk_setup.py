@@ -54,7 +54,7 @@ UNIT = ("Belege", "Belege_Pos")
 SIDE_TABLES = ("products_productcategory", "sales_paymentterms", "sales_paymentmethod", "sales_shippingmethod")
 DEFINITIONS = {definition.name: definition for definition in ALL_TABLES}
 _OVERLAY = {
-    "sources": {"four_d": {"timeout_seconds": 5, "attempts": 2, "backoff_seconds": 0.01}},
+    "sources": {"four_d": {"timeout_seconds": 5, "retry": {"attempts": 2, "first_pause": "10ms"}}},
     "defaults": {"max_parked_share": 1},
 }
 

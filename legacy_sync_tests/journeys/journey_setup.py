@@ -60,7 +60,8 @@ class Journey:
         self.folder = folder
         self.landing_root = str(folder / "landing")
         self.overlay: dict[str, Any] = {
-            "sources": {"four_d": {"timeout_seconds": 5, "attempts": 2, "backoff_seconds": 0.01}},
+            "sources": {"four_d": {"timeout_seconds": 5, "retry": {"attempts": 2, "first_pause": "10ms"}}},
+            "defaults": {"retry": {"first_pause": "20ms"}},
             "landing_keep": 50,
         }
         self.said = deepcopy(_one_partition_each())

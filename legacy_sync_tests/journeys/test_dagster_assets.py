@@ -128,10 +128,49 @@ def test_away_server_is_tried_again_and_then_fails_with_our_words(desk: Desk):
     failed = failure(result, FAMILIES_TABLE)
     assert len(retries) == 2
     assert "the 4D server did not answer" in failed.user_failure_data.description
+    assert "(tried 2 times in 0.0 s) (the step was tried 3 times in " in failed.user_failure_data.description
     assert "\n  where: " in failed.user_failure_data.description
     assert failed.user_failure_data.metadata["kind"].value == "SourceUnavailable"
     assert desk.journey.workspace.landing.partitions("Artikel_Familie") == []
     assert desk.journey.skus() == []
+
+
+def test_mapping_says_how_often_a_step_is_started_again(desk: Desk):
+    desk.journey.remap(PARENTS, rerun={"attempts": 2, "first_pause": "10ms"})
+    desk.journey.family(1)
+    _ = desk.definitions
+    desk.journey.server.stop()
+    result = desk.run(FAMILY_PAIR, SECOND, patience=None)
+    assert "(the step was tried 2 times in " in failure(result, FAMILIES_TABLE).user_failure_data.description
+
+
+def test_step_is_not_started_again_after_its_deadline(desk: Desk):
+    desk.journey.remap(PARENTS, rerun={"first_pause": "2m", "deadline": "1m"})
+    desk.journey.family(1)
+    _ = desk.definitions
+    desk.journey.server.stop()
+    result = desk.run(FAMILY_PAIR, SECOND, patience=None)
+    assert [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"] == []
+    assert "the step was tried" not in failure(result, FAMILIES_TABLE).user_failure_data.description
+
+
+def test_failed_partition_is_materialised_again_and_goes_on_where_it_ended(desk: Desk):
+    for month in (1, 2, 3):
+        on(desk, month).family(month)
+    desk.journey.execute(
+        "create function stop() returns trigger language plpgsql as"
+        " $$ begin raise exception 'closed for stocktaking' using errcode = '57014'; end $$;"
+        " create trigger t before insert on products_parentproduct for each row when (new.sku = '2')"
+        " execute function stop()"
+    )
+    assert not desk.run(FAMILY_PAIR, FIRST, THIRD).success
+    assert desk.instance.get_materialized_partitions(FAMILIES) == {FIRST}
+    desk.journey.execute("drop trigger t on products_parentproduct")
+    assert desk.run((FAMILIES,), SECOND).success
+    assert desk.journey.skus() == ["1", "2"]
+    assert desk.run((FAMILIES,), FIRST, THIRD).success
+    assert desk.journey.skus() == ["1", "2", "3"]
+    assert desk.instance.get_materialized_partitions(FAMILIES) == {FIRST, SECOND, THIRD}
 
 
 def test_server_that_comes_back_in_time_is_forgiven(desk: Desk):

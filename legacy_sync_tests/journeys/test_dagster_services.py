@@ -8,12 +8,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster_setup import materializations, resources
+from dagster_setup import QUICK, materializations, resources
 
 from legacy_sync.demo.four_d_server import FourDServer
 from legacy_sync.demo.web_services import Beside, OtherSystems
 from legacy_sync.orchestration.build import build_definitions
-from legacy_sync.orchestration.failures import Retries
 from legacy_sync.settings import read_settings
 
 CURRENCIES = (dg.AssetKey(["legacy", "currencies"]), dg.AssetKey(["erp", "currency_currency"]))
@@ -37,7 +36,7 @@ def systems(
 
 
 def definitions() -> dg.Definitions:
-    return build_definitions(read_settings(), Retries(attempts=2, first_pause_seconds=0.01))
+    return build_definitions(read_settings(), QUICK)
 
 
 def test_a_pair_of_assets_of_another_system_is_materialised(systems: OtherSystems):

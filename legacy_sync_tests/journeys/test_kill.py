@@ -199,9 +199,11 @@ def cut(url: str) -> None:
 
 
 @pytest.mark.parametrize("moment", ["while copying", "between partitions"])
-def test_lost_database_session_is_told_and_the_next_run_does_the_rest(
-    windowed: Journey, undisturbed: dict[str, Any], moment: str
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_lost_database_session_is_opened_again_or_told(
+    windowed: Journey, undisturbed: dict[str, Any], moment: str, attempts: int
 ):
+    windowed.remap(PARENTS, retry={"attempts": attempts})
     seen: list[object] = []
 
     def cut_once(*what: object) -> None:
@@ -212,12 +214,16 @@ def test_lost_database_session_is_told_and_the_next_run_does_the_rest(
     told: dict[str, Callable[..., None]] = {"progress" if moment == "while copying" else "on_commit": cut_once}
     mapping = windowed.workspace.project.get(PARENTS)
     fetch_table(windowed.workspace, mapping)
-    with pytest.raises(ErpUnavailable, match="connection to the ERP database was lost"):
-        load_entity(windowed.workspace, mapping, **told)
+    if attempts == 1:
+        with pytest.raises(ErpUnavailable, match="connection to the ERP database was lost"):
+            load_entity(windowed.workspace, mapping, **told)
+    else:
+        report = load_entity(windowed.workspace, mapping, **told)
+        assert [("was lost" in why, times) for why, times in report.repeated.items()] == [(True, 1)]
     assert_partitions_are_whole(windowed)
-    (run,) = windowed.query("select outcome, message from legacy_sync.run")
-    assert run["outcome"] == "failed"
-    assert "was lost" in run["message"]
+    (run,) = windowed.query("select outcome, message, counts from legacy_sync.run")
+    assert (run["outcome"] == "failed") == (attempts == 1)
+    assert run["counts"]["inserted"] == len(windowed.query("select from legacy_sync.binding"))
     windowed.run_all()
     assert outcome_of(windowed) == undisturbed
 

@@ -8,6 +8,7 @@ import pytest
 from cli_setup import Cli
 
 from legacy_sync.errors import SettingsInvalid
+from legacy_sync.mapping.retry import Retry
 from legacy_sync.mapping.source_files import SourceSpec, four_d_spec, list_kinds
 from legacy_sync.mapping.source_words import SourceWords
 from legacy_sync.settings import read_settings
@@ -153,8 +154,8 @@ def test_the_registry_names_what_it_knows():
 
 def test_4d_is_opened_with_its_options():
     settings = read_settings({"LEGACY_API_URL": "http://127.0.0.1:1"})
-    source = open_source(four_d_spec(attempts=2, url="http://127.0.0.1:2"), settings)
-    assert source.client.options.attempts == 2
+    source = open_source(four_d_spec(retry=Retry(attempts=2), url="http://127.0.0.1:2"), settings)
+    assert source.client.options.retry.attempts == 2
     assert source.client.where == "4D server http://127.0.0.1:2/rest"
     source.close()
 

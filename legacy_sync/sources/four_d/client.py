@@ -14,7 +14,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -33,6 +33,7 @@ from legacy_sync.errors import (
     SourceUnavailable,
     SourceUntrustworthy,
 )
+from legacy_sync.mapping.retry import Retry, give_up
 from legacy_sync.settings import MASK
 from legacy_sync.sources.four_d.answers import (
     LoginNeeded,
@@ -62,11 +63,7 @@ class ClientOptions:
 
     connect_timeout_seconds: float = 10.0
     timeout_seconds: float = 120.0
-    attempts: int = 6
-    backoff_seconds: float = 0.5
-    backoff_max_seconds: float = 30.0
-    jitter_seconds: float = 0.5
-    deadline_seconds: float = 600.0
+    retry: Retry = field(default_factory=Retry)
     session_pause_seconds: float = 60.0
     session_wait_seconds: float = 900.0
     ca_file: str | None = None
@@ -184,15 +181,10 @@ class SimpleAPIClient:
         return f"{url}?{query}" if query else url
 
     def _trying_again(self, stop: threading.Event) -> tenacity.Retrying:
-        options = self.options
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(lambda error: _may_pass(error) and not stop.is_set()),
-            stop=tenacity.stop_after_attempt(options.attempts) | tenacity.stop_before_delay(options.deadline_seconds),
-            wait=tenacity.wait_exponential(options.backoff_seconds, options.backoff_max_seconds)
-            + tenacity.wait_random(0, options.jitter_seconds),
+        return self.options.retry.trying(
+            lambda error: _may_pass(error) and not stop.is_set(),
+            told=partial(_log_pause, "asked again"),
             sleep=tenacity.sleep_using_event(stop),
-            before_sleep=partial(_log_pause, "asked again"),
-            reraise=True,
         )
 
     def _waiting_for_a_session(self, stop: threading.Event) -> tenacity.Retrying:
@@ -207,7 +199,7 @@ class SimpleAPIClient:
             + tenacity.wait_random(0, options.session_pause_seconds / 10),
             sleep=tenacity.sleep_using_event(stop),
             before_sleep=partial(_log_pause, "waits for a free session"),
-            reraise=True,
+            retry_error_callback=give_up,
         )
 
     def _ask(self, url: str, check: Callable[[object, str], T], where: str, tally: Tally) -> Answer[T]:

@@ -162,15 +162,13 @@ class RestClient:
         self._stop.wait(seconds)
 
     def _trying_again(self) -> tenacity.Retrying:
-        words = self._words
-        return tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((SourceUnavailable, SourceUntrustworthy)),
-            stop=tenacity.stop_after_attempt(words.attempts),
-            wait=_Pauses(words.backoff_seconds, words.backoff_max_seconds),
-            sleep=self._sleep,
-            before_sleep=_log_pause,
-            reraise=True,
-        )
+        return self._words.retry.trying(_may_pass, told=_log_pause, wait=self._pause, sleep=self._sleep)
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Longer where the service asks for it."""
+        error = state.outcome.exception() if state.outcome else None
+        asked = error.seconds if isinstance(error, Throttled) else 0.0
+        return max(self._words.retry.pause(state.attempt_number), asked)
 
     def _ask(self, question: Question, check: Callable[[Parsed, str], T], where: str, tally: Tally) -> Answer[T]:
         began = time.monotonic()
@@ -309,16 +307,8 @@ class RestClient:
         return text
 
 
-class _Pauses(tenacity.wait.wait_base):
-    """Doubling pauses with some chance in them, and longer ones where the service asks for it."""
-
-    def __init__(self, first: float, longest: float) -> None:
-        self._growing = tenacity.wait_exponential(first, longest) + tenacity.wait_random(0, first)
-
-    def __call__(self, retry_state: tenacity.RetryCallState) -> float:
-        error = retry_state.outcome.exception() if retry_state.outcome else None
-        asked = error.seconds if isinstance(error, Throttled) else 0.0
-        return max(self._growing(retry_state), asked)
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, SourceUnavailable | SourceUntrustworthy)
 
 
 def _log_pause(state: tenacity.RetryCallState) -> None:

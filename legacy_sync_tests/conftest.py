@@ -1,9 +1,13 @@
 """What every test may use: a real PostgreSQL with pyERP's tables, a stand-in 4D server, a landing folder."""
 
+import os
 import secrets
+import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
@@ -13,13 +17,34 @@ from legacy_sync.demo.postgres import EmbeddedPostgres
 from legacy_sync.demo.sample_data import build_store
 
 TEMPLATE = "erp_template"
+MEMORY = Path("/dev/shm")
+NAME = "legacy_sync_tests_"
+ROOM = 6 * 1024**3
+"""bytes; a worker needs about one GB, most of it for a moment"""
 
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """One PostgreSQL for the whole session; nothing in it survives."""
-    with EmbeddedPostgres(tmp_path_factory.mktemp("postgres"), durable=False) as server:
-        yield server
+    """One PostgreSQL for the whole session, in memory where there is room; nothing in it survives."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(_folder_in_memory()) if _has_room() else tmp_path_factory.mktemp("postgres")
+        yield stack.enter_context(EmbeddedPostgres(folder, durable=False))
+
+
+def _has_room() -> bool:
+    return MEMORY.is_dir() and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > ROOM
+
+
+@contextmanager
+def _folder_in_memory() -> Iterator[Path]:
+    """A folder named after this process; those of killed ones are removed."""
+    for old in MEMORY.glob(f"{NAME}*"):
+        if not psutil.pid_exists(int(old.name.removeprefix(NAME))):
+            shutil.rmtree(old, ignore_errors=True)  # another process may be at it, too
+    folder = MEMORY / f"{NAME}{os.getpid()}"
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +61,7 @@ def erp_url(postgres: EmbeddedPostgres, erp_template: str) -> Iterator[str]:
     """The URL of a fresh database with empty ERP tables, dropped afterwards."""
     name = f"erp_{secrets.token_hex(4)}"
     with psycopg.connect(postgres.url("postgres"), autocommit=True) as connection:
-        connection.execute(f'create database "{name}" template "{erp_template}"')
+        connection.execute(f'create database "{name}" template "{erp_template}" strategy file_copy')
         yield postgres.url(name)
         connection.execute(f'drop database "{name}" with (force)')
 

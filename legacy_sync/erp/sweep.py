@@ -241,6 +241,7 @@ def delete_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: in
             "create temp table ls_doomed as select b.legacy_key as _key, b.erp_key, {edited} as is_edited"
             " from legacy_sync.binding b join {erp} e on e.{pk}::text = b.erp_key"
             " where b.entity_id = {entity} and b.missing_since is not null"
+            "  and (b.kept_at is null or b.kept_at < b.missing_since)"  # nobody took its deletion back
         ).format(edited=_is_edited(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
     )
     referring = sql.SQL(" or ").join(_referring(connection, shape)) or sql.SQL("false")

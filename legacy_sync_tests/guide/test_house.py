@@ -55,6 +55,8 @@ TOUCHES_EDGES = (
     "pipeline",
     "reconcile",
     "repair",
+    "undo",
+    "planned",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

@@ -250,8 +250,10 @@ where u.erp_table = %(table)s and u.problem is null and u.effect = 'return' and 
   and b.legacy_key = u.legacy_key and b.erp_key <> u.erp_key and o.erp_table = u.erp_table
 """
 _TOUCHED = """
-update ls_undo_row u set problem = 'later_run', detail = format('run %%s wrote it since', x.run_id) from (
-  select r.n, max(c.run_id) as run_id from legacy_sync.change c join ls_undo_table t on t.name = c.erp_table
+update ls_undo_row u set problem = 'later_run', detail = format('%%s wrote it since', x.runs) from (
+  select r.n, case when count(distinct c.run_id) > 1 then 'runs ' else 'run ' end
+    || string_agg(distinct c.run_id::text, ', ') as runs
+  from legacy_sync.change c join ls_undo_table t on t.name = c.erp_table
   join ls_undo_row r on r.erp_table = t.erp_table and r.erp_key = c.erp_key and c.id > r.first_id
     and (r.effect <> 'set' or r.columns && c.columns)
   where r.erp_table = %(table)s and c.run_id >= (select min(v) from unnest(%(runs)s::bigint[]) v)

@@ -55,7 +55,8 @@ def get_runs(connection: psycopg.Connection, run_ids: Sequence[int]) -> list[Pas
 
 
 def refuse_impossible(runs: Sequence[PastRun]) -> None:
-    """Raises UndoRefused for runs whose images are gone, and for those that were undone already."""
+    """Raises UndoRefused for runs whose images are gone, and for those that were undone already by another run."""
+    ids = {run.id for run in runs}
     for run in runs:
         where = f"run {run.id} of {run.entity}"
         if run.images_removed_at:
@@ -65,7 +66,7 @@ def refuse_impossible(runs: Sequence[PastRun]) -> None:
                 next_step="correct the rows in the ERP; `changes_keep_days` in mappings/environments says how long"
                 " changes are kept",
             )
-        if run.undone_by and run.is_undone_whole:
+        if run.undone_by and run.is_undone_whole and run.undone_by not in ids:
             raise UndoRefused(
                 f"run {run.id} was undone already, by run {run.undone_by}; nothing was written",
                 where=where,

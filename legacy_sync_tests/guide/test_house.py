@@ -56,7 +56,6 @@ TOUCHES_EDGES = (
     "reconcile",
     "repair",
     "undo",
-    "planned",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

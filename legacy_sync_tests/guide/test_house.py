@@ -49,6 +49,7 @@ TOUCHES_EDGES = (
     "fetch",
     "bound",
     "gone",
+    "life",
     "load",
     "loading",
     "session",

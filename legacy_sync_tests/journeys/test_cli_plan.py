@@ -10,9 +10,7 @@ from journey_setup import PARENTS, VARIANTS, Journey
 @pytest.fixture
 def typed(bare_cli: Cli, journey: Journey) -> Cli:
     """The command, over both ends of the journey."""
-    journey.remap(PARENTS, deletes={"policy": "delete", "max_share": 1}, adoption={"policy": "legacy_wins"},
-                  fields={"short_description": {**journey.said[PARENTS]["fields"]["short_description"],
-                                                "conflict": "legacy_wins"}})  # fmt: skip
+    journey.remap(PARENTS, deletes={"policy": "delete", "max_share": 1}, adoption={"policy": "legacy_wins"})
     journey.workspace  # noqa: B018 writes the mappings
     bare_cli.environment = journey.environ
     return bare_cli
@@ -20,10 +18,7 @@ def typed(bare_cli: Cli, journey: Journey) -> Cli:
 
 def something_of_everything(journey: Journey) -> dict[str, str]:
     """One family for each thing that may happen."""
-    keys = {
-        name: journey.family(n, Beschreibung_kurz="kurz")
-        for n, name in enumerate(("update", "delete", "conflict", "both"), 1)
-    }
+    keys = {name: journey.family(n) for n, name in enumerate(("update", "delete", "conflict"), 1)}
     journey.run()
     keys["insert"] = journey.family(5)
     journey.erp_insert(PARENTS, sku="6", name="alt")
@@ -49,7 +44,7 @@ def test_every_row_is_there_with_its_values_and_the_reason(typed: Cli, journey: 
     rows = by_action(typed("plan", PARENTS, "--full", "--json").json)
     assert journey.places() == before
     assert {action: [row["legacy_key"] for row in found] for action, found in rows.items()} == {
-        action: [key] for action, key in keys.items() if action != "both"
+        action: [key] for action, key in keys.items()
     }
     (change,) = rows["update"][0]["values"]
     assert change == {"column": "name", "old": "Familie 1", "new": "neu", "why": "only 4D changed it"}
@@ -76,7 +71,8 @@ def test_a_sample_of_every_action_can_be_read(typed: Cli, journey: Journey):
     for number in range(20, 60):
         journey.family(number)
     said = typed("plan", PARENTS, "--full", "--rows", "8")
-    assert f'  update   {keys["update"]} (row 1): only 4D changed it\n           name: "Familie 1" → "neu"' in said.out
+    update = f"  update   {keys['update']} (row {journey.row('1')['id']}): only 4D changed it"
+    assert f'{update}\n           name: "Familie 1" → "neu"\n' in said.out
     assert f"  delete   {keys['delete']}" in said.out
     assert "and more: `--rows all` shows every row" in said.out
     assert typed("plan", PARENTS, "--full", "--rows", "all").out.count("  insert ") == 41

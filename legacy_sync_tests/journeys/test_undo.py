@@ -6,6 +6,8 @@ import pytest
 from journey_setup import PARENTS, VARIANTS, Journey
 
 from legacy_sync.errors import RowNotFound, UndoRefused
+from legacy_sync.sync.reconcile import compared
+from legacy_sync.sync.repair import repair_unit
 from legacy_sync.sync.undo import UndoReport, undo_runs
 
 SOFT = {"policy": "set", "set": {"is_active": False, "is_discontinued": True}, "max_share": 1}
@@ -53,6 +55,16 @@ def test_inserts_are_removed_and_stay_away(journey: Journey):
     stays(journey)
     journey.edit(key, Bezeichnung="neu")
     assert (journey.run().counts.inserted, journey.parked()) == (0, {key: "erp_row_deleted"})
+
+
+def test_removed_rows_come_again_on_purpose(journey: Journey):
+    journey.family(1)
+    undo(journey, journey.run().run_id)
+    mapping = journey.workspace.project.get(PARENTS)
+    with compared(journey.workspace, mapping) as found:
+        assert list(found.result.rows) == ["erp_row_deleted"]
+    repair_unit(journey.workspace, [mapping])
+    assert journey.skus() == ["1"]
 
 
 def test_soft_deletes_are_set_back_and_stay(journey: Journey):

@@ -33,8 +33,7 @@ SAMPLE = 20
 _AT_MOST = 10_000
 _WILL = {
     "set": "restored values count as edits made in the ERP: they stay, also in a full run, until 4D changes them again",
-    "remove": "removed rows stay away, as if deleted in the ERP: a later change of their record is parked"
-    " (erp_row_deleted), not loaded",
+    "remove": "removed rows stay away, as if deleted in the ERP: a later change of their record waits for a person",
     "return": "rows that came back stay, although their record is gone from 4D; should it return, they take its values",
     "leave": "rows that were made for references stay as long as a record of 4D names them",
 }

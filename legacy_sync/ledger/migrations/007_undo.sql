@@ -1,6 +1,6 @@
 -- A run can be taken back. That is a run of its own, of mode undo, and can be taken back in its turn.
-alter table legacy_sync.run drop constraint if exists run_mode_check;
-alter table legacy_sync.run add constraint run_mode_check check (mode in ('incremental', 'full', 'replay', 'undo', 'resolve'));
+alter table legacy_sync.run drop constraint run_mode_check;
+alter table legacy_sync.run add constraint run_mode_check check (mode in ('incremental', 'full', 'replay', 'undo'));
 alter table legacy_sync.run
     add column undoes            bigint[],     -- the runs it took back, all of this entity
     add column images_removed_at timestamptz;  -- since when the before and after images are not kept any more

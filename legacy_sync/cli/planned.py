@@ -141,10 +141,12 @@ def _lines(row: dict[str, Any], entity: str) -> list[str]:
     action, cells, why = row["action"], row["values"], row["why"]
     elsewhere = f" {row['table']}" if row["table"] != entity.split(".")[0] else ""
     place = f"  {action:<8}{elsewhere} {row['legacy_key']}" + (f" (row {row['erp_key']})" if row["erp_key"] else "")
-    if action in ("insert", "create"):
-        said = [f"{c['column']} {_quoted(c['new'])}" for c in cells if c["new"] not in (None, "")]
+    goes = action == "delete" and all(c["new"] is None for c in cells)
+    if goes or action in ("insert", "create"):
+        side, place = ("old", f"{place}: {why}: it has") if goes else ("new", f"{place}:")
+        said = [f"{c['column']} {_quoted(c[side])}" for c in cells if c[side] not in (None, "")]
         more = f", and {len(said) - _FIRST} more" if len(said) > _FIRST else ""
-        return [f"{place}: {', '.join(said[:_FIRST])}{more}"]
+        return [f"{place} {', '.join(said[:_FIRST])}{more}"]
     if action in ("park", "gone") or not cells:
         return [f"{place}: {why}"]
     alike = len({c["why"] for c in cells}) == 1

@@ -5,7 +5,7 @@ In that order, because unique values are checked row by row; references are chec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 import psycopg
 from psycopg import errors as pg
@@ -37,7 +37,7 @@ def write(connection: psycopg.Connection, targets: Sequence[Target], undo_runs: 
     connection.execute("set constraints all deferred")
     problems: list[Problem] = []
     for target in targets:
-        connection.execute(_remove(target), {"table": target.table.name})
+        problems += _in_halves(connection, target, "remove", _remove(target))
     for target in targets:
         problems += _set_values(connection, target)
     for target in targets:
@@ -59,7 +59,8 @@ def _remove(target: Target) -> sql.Composed:
     names = list(target.table.columns)
     return sql.SQL(
         "with gone as (delete from {erp} e using ls_undo_row u where e.{pk} = u.erp_key::{type}"
-        "  and u.effect = 'remove'" + _MAY_GO + " returning u.n, {image} as image)"
+        "  and u.effect = 'remove'" + _MAY_GO + " and u.n between %(first)s and %(last)s"
+        "  returning u.n, {image} as image)"
         " {change} select x.undo_run, u.entity_id, u.erp_table, u.legacy_key, u.erp_key, 'remove', {names}, g.image,"
         "  array_fill(null::text, array[{count}]), u.kind"
         " from gone g join ls_undo_row u using (n) join ls_undo_run x using (run_id)"
@@ -150,25 +151,35 @@ def _return(connection: psycopg.Connection, target: Target) -> list[Problem]:
         "select attname from pg_attribute where attrelid = %s::regclass and attgenerated <> ''",
         [target.erp.as_string(connection)],
     ).fetchall()
-    row = connection.execute(
-        "select u.columns from ls_undo_row u where u.effect = 'return'" + _MAY_GO + " limit 1",
+    images = connection.execute(
+        "select distinct u.columns from ls_undo_row u where u.effect = 'return'" + _MAY_GO,
         {"table": target.table.name},
-    ).fetchone()
-    if row is None:
-        return []
-    names = [c for c in row[0] if c not in {str(name) for (name,) in generated}]
+    ).fetchall()
+    without = {str(name) for (name,) in generated}
+    problems = []
+    for (columns,) in images:  # as the table was then
+        problems += _in_halves(connection, target, "return", _insert(target, columns, without))
+    _note_returned(connection, target)
+    return problems
+
+
+def _insert(target: Target, columns: Sequence[str], without: Set[str]) -> sql.Composed:
+    names = [c for c in columns if c not in without]
     identity = target.table.columns[target.table.primary_key[0]].is_identity
-    statement = sql.SQL(
+    return sql.SQL(
         "insert into {erp} ({names}){override} select {values} from ls_undo_row u where u.effect = 'return'"
         + _MAY_GO
-        + " and u.n between %(first)s and %(last)s"
+        + " and u.columns = {columns}::text[] and u.n between %(first)s and %(last)s"
     ).format(
         erp=target.erp,
         names=sql.SQL(", ").join(map(sql.Identifier, names)),
         override=sql.SQL(" overriding system value" if identity else ""),
         values=sql.SQL(", ").join(_restored(target, name) for name in names),
+        columns=sql.Literal(list(columns)),
     )
-    problems = _in_halves(connection, target, "return", statement)
+
+
+def _note_returned(connection: psycopg.Connection, target: Target) -> None:
     images = list(target.table.columns)
     connection.execute(
         sql.SQL(
@@ -187,7 +198,6 @@ def _return(connection: psycopg.Connection, target: Target) -> list[Problem]:
         ),
         {"table": target.table.name},
     )
-    return problems
 
 
 def _in_halves(connection: psycopg.Connection, target: Target, effect: str, statement: sql.Composed) -> list[Problem]:

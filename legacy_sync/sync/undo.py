@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psycopg
+from psycopg import errors as pg
 
 from legacy_sync.erp import undo_find, undo_write
 from legacy_sync.erp.catalog import find_table
@@ -93,7 +94,7 @@ def undo_runs(
         connection = stack.enter_context(workspace.erp())
         stack.enter_context(translated(f"undo of {_names(run_ids)}"))
         entities = undo_find.list_entities(connection, run_ids)
-        for entity_id, name in entities.items():
+        for entity_id, name in sorted((entities | _writers(workspace, connection, run_ids)).items()):
             stack.enter_context(runs.entity_lock(connection, entity_id, name))
         past = undone.get_runs(connection, list(dict.fromkeys(run_ids)))
         undone.refuse_impossible(past)
@@ -111,6 +112,13 @@ def undo_runs(
         "" if report.written else "; nothing was written",
     )
     return report
+
+
+def _writers(workspace: Workspace, connection: psycopg.Connection, run_ids: Sequence[int]) -> dict[int, str]:
+    """The entities that write the tables these runs changed: they must not bind a row that goes."""
+    tables = undo_find.list_tables(connection, run_ids)
+    mappings = [m for m in workspace.project.mappings.values() if m.target.table in tables or _bare(m) in tables]
+    return {runs.get_entity_id(connection, m.entity): m.entity for m in mappings}
 
 
 def _names(run_ids: Sequence[int]) -> str:
@@ -152,10 +160,17 @@ class _Undo:
     def _write(self, targets: Sequence[Target], of_run: Dict[int, int], *, until_it_works: bool) -> None:
         """Writes; rows that the database or others stand against are marked, and left out of the next attempt."""
         while True:
-            with self.connection.transaction() as attempt:
-                problems = undo_write.write(self.connection, targets, of_run)
-                if problems:
-                    raise psycopg.Rollback(attempt)
+            try:
+                with self.connection.transaction() as attempt:
+                    problems = undo_write.write(self.connection, targets, of_run)
+                    if problems:
+                        raise psycopg.Rollback(attempt)
+            except pg.IntegrityError as error:  # of all rows together, so that no row can be named
+                raise UndoRefused(
+                    f"the ERP database refuses the undo: {error.diag.message_primary}",
+                    where=f"{_names(self.ids)}, table {error.diag.table_name}",
+                    next_step="undo fewer runs, or correct the rows by hand; nothing was written",
+                ) from error
             undo_write.mark_problems(self.connection, problems)
             if not problems or not until_it_works:
                 return

@@ -262,6 +262,31 @@ def test_reference_to_a_row_that_is_gone_is_refused(journey: Journey):
     assert [p["problem"] for p in undo(journey, run).problems] == ["parent_gone"]
 
 
+def test_rows_that_the_database_holds_fast_are_refused_one_by_one(journey: Journey):
+    for number in (1, 2, 3):
+        journey.family(number)
+    run = journey.run().run_id
+    journey.execute(f"create table shelf (family_id bigint not null references {PARENTS})")  # checked at once
+    journey.execute(f"insert into shelf select id from {PARENTS} where sku = '2'")
+    (problem,) = undo(journey, run).problems
+    assert (problem["problem"], "shelf" in problem["detail"]) == ("refused_by_database", True)
+    assert (undo(journey, run, skip_changed=True).removed, journey.skus()) == (2, ["2"])
+
+
+def test_what_is_only_wrong_together_is_refused_in_one_sentence(journey: Journey):
+    run = three_changed(journey)
+    journey.execute("create table names (a text not null, unique (a) deferrable initially deferred)")
+    journey.execute(
+        "create function note() returns trigger language plpgsql as"
+        " 'begin insert into names values (''x''); return new; end';"
+        f" create trigger note after update on {PARENTS} for each row execute function note()"
+    )
+    before = journey.places()
+    with pytest.raises(UndoRefused, match="the ERP database refuses the undo: duplicate key value"):
+        undo(journey, run)
+    assert journey.places() == before
+
+
 # --- an undo is a run ----------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,7 @@ from legacy_sync.cli.shell import console, opened_workspace
 
 Portions = Iterator[tuple[list[str], list[tuple[Any, ...]]]]
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[-+]?\d+([.,]\d+)?", re.ASCII)
 
 
 class What(StrEnum):
@@ -126,7 +128,8 @@ def _write_parquet(portions: Portions, path: Path) -> int:
 def _cell(value: Any) -> str:
     """A value for a spreadsheet: what it would take for a formula gets an apostrophe in front."""
     text = _text(value) or ""
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    is_formula = text.startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula and isinstance(value, str) else text
 
 
 def _text(value: Any) -> str | None:

@@ -298,12 +298,11 @@ def _referring(connection: psycopg.Connection, shape: Shape) -> Iterator[sql.Com
 
 
 def _delete_rows(shape: Shape, referring: sql.Composable) -> sql.Composed:
+    """Other keys of the records stay: they lead nowhere while the row is away, and an undo may bring it back."""
     names = list(shape.table.columns)
     return sql.SQL(
         "with gone as (delete from {erp} e using ls_doomed d where e.{pk}::text = d.erp_key and not d.is_edited"
-        "  and not ({referring}) returning d._key, d.erp_key, {before} as before),"
-        " forgotten as (delete from legacy_sync.other_key o using gone g"
-        "  where o.entity_id = {entity} and o.legacy_key = g._key)"
+        "  and not ({referring}) returning d._key, d.erp_key, {before} as before)"
         " insert into legacy_sync.change"
         "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
         " select %(run)s, {entity}, {table}, _key, erp_key, 'delete', {names}, before,"

@@ -150,15 +150,15 @@ def test_audit_trail_has_a_line_for_each_value(typed: Cli, journey: Journey):
     assert typed("export", "changes", "--since", "2999-01-01").out.count("\n") == 1
 
 
-def test_texts_are_no_formulas_in_a_spreadsheet(typed: Cli, journey: Journey):
+def test_texts_are_no_formulas_in_a_spreadsheet_and_numbers_stay_numbers(typed: Cli, journey: Journey):
     key = journey.family(1)
     journey.run()
-    journey.edit(key, Bezeichnung='=HYPERLINK("http://example.org")')
+    journey.edit(key, Bezeichnung='=HYPERLINK("http://example.org")', Beschreibung="-1.5")
     journey.run()
-    (row,) = csv.DictReader(io.StringIO(typed("export", "changes").out))
-    assert row["after"] == '\'=HYPERLINK("http://example.org")'
-    (line,) = typed("export", "changes", "--format", "json").out.splitlines()
-    assert json.loads(line)["after"] == '=HYPERLINK("http://example.org")'
+    rows = {row["column_name"]: row["after"] for row in csv.DictReader(io.StringIO(typed("export", "changes").out))}
+    assert rows == {"name": '\'=HYPERLINK("http://example.org")', "description": "-1.5"}
+    lines = [json.loads(line) for line in typed("export", "changes", "--format", "json").out.splitlines()]
+    assert '=HYPERLINK("http://example.org")' in {line["after"] for line in lines}
 
 
 @pytest.mark.parametrize("what", ["runs", "changes", "quarantine", "conflicts", "bindings"])

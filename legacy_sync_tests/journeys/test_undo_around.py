@@ -70,6 +70,20 @@ def test_row_made_for_a_reference_stays_if_the_record_stays_that_names_it(shop: 
     assert len(shop.query("select 1 from sales_shippingmethod")) == 2
 
 
+def test_document_that_came_back_is_found_by_its_positions_again(shop: Shop):
+    shop.remap(DOCUMENTS, deletes={"policy": "delete", "max_share": 1}, source={"other_keys": ["AbsNr"]})
+    document = shop.document(1)
+    shop.document(2)
+    run_unit(shop)
+    keys = "select name, value from legacy_sync.other_key order by 2"
+    before = shop.query(keys)
+    shop.store.delete("Belege", document)
+    runs = run_unit(shop, full=True)
+    assert list(shop.documents()) == ["2"]
+    undo(shop, *runs)
+    assert (sorted(shop.documents()), shop.query(keys)) == (["1", "2"], before)
+
+
 def test_made_row_that_got_its_own_record_since_is_refused(shop: Shop):
     shop.document(1, KundenNr=77, Lief_Adr="Neu GmbH\rWeg 1\r12345 Ort")
     runs = run_unit(shop)

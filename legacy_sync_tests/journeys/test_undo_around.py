@@ -14,7 +14,7 @@ from test_undo import undo
 
 from legacy_sync.errors import EntityBusy
 
-ROWS = int(os.environ.get("UNDO_ROWS", "2000"))
+ROWS = int(os.environ.get("UNDO_ROWS", "1000"))
 
 
 def run_of(shop: Journey, entity: str) -> int:

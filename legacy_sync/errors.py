@@ -14,6 +14,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── GuardTripped           the change is too large or too empty to be believed
     │   ├── LandingUnusable        the folder for fetched rows cannot be read or written
     │   ├── LedgerUnusable         the ledger cannot be created, is newer than this program, or was altered
+    │   ├── UndoRefused            a run cannot be undone: its images are gone, or it was undone already
     │   └── ErpRefused             the ERP database refuses for good (rights, missing table)
     ├── RetryLater                 the same call may succeed later
     │   ├── SourceUnavailable      no answer, 5xx, timeout, broken transfer
@@ -21,7 +22,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── EntityBusy             another run holds this entity
     │   └── ErpUnavailable         connection lost, deadlock, lock timeout
     └── ParkRow                    one row is set aside, the rest goes on (lookups of one row)
-        └── RowNotFound            no parked row or binding with that number or key
+        └── RowNotFound            no parked row, run or record with that number or key
 """
 
 from __future__ import annotations
@@ -125,6 +126,10 @@ class LedgerUnusable(AbortRun):
     """The ledger schema cannot be created or belongs to another program version."""
 
 
+class UndoRefused(AbortRun):
+    """A run cannot be undone: what it changed is not kept any more, or it was undone already."""
+
+
 class ErpRefused(AbortRun):
     """The ERP database refuses for good: rights, missing table or column."""
 
@@ -154,4 +159,4 @@ class ParkRow(LegacySyncError):
 
 
 class RowNotFound(ParkRow):
-    """No parked row or binding with that number or key."""
+    """No parked row, run or record with that number or key."""

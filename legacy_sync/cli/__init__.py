@@ -7,7 +7,18 @@ from typing import Annotated
 import typer
 
 from legacy_sync import __version__
-from legacy_sync.cli import checking, conflicts, demo, looking, quarantine, reconciling, syncing
+from legacy_sync.cli import (
+    checking,
+    conflicts,
+    demo,
+    exporting,
+    looking,
+    quarantine,
+    reconciling,
+    showing,
+    syncing,
+    undoing,
+)
 from legacy_sync.cli.shell import CommandGroup, set_up_logging
 
 app = typer.Typer(
@@ -46,5 +57,8 @@ app.command()(syncing.plan)
 app.command()(syncing.run)
 app.command()(looking.status)
 app.command()(reconciling.reconcile)
+app.command()(showing.show)
+app.command()(undoing.undo)
+app.command()(exporting.export)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from legacy_sync.cli.planned import Planned
 from legacy_sync.cli.shell import (
     EntitiesArgument,
     JsonOption,
@@ -35,6 +36,9 @@ FullOption = Annotated[bool, typer.Option("--full", help="Fetch everything again
 PartitionOption = Annotated[
     list[str] | None, typer.Option("--partition", metavar="P", help="Only this partition; may be repeated.")
 ]
+RowsOption = Annotated[
+    str | None, typer.Option("--rows", metavar="N", help="Show so many rows of each entity, or `all`; with --json all.")
+]
 
 
 # --- plan and run --------------------------------------------------------------------------------
@@ -42,10 +46,11 @@ PartitionOption = Annotated[
 
 def plan(
     entities: EntitiesArgument = None, full: FullOption = False, partition: PartitionOption = None,
-    as_json: JsonOption = False,
+    rows: RowsOption = None, as_json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Show what a run would do, through the same code; nothing is written to the ERP."""
-    _sync(entities, full=full, partitions=partition, since=None, dry_run=True, skip_preflight=False, as_json=as_json)
+    """Show what a run would do, row by row and through the same code; nothing is written to the ERP."""
+    _sync(entities, full=full, partitions=partition, since=None, dry_run=True, skip_preflight=False, rows=rows,
+          as_json=as_json)  # fmt: skip
 
 
 def run(
@@ -86,8 +91,9 @@ def _sync(
     as_json: bool,
     accept: bool = False,
     jobs: int = 1,
+    rows: str | None = None,
 ) -> None:
-    with opened_workspace() as (workspace, project):
+    with opened_workspace() as (workspace, project), Planned(rows, as_json=as_json) as planned:
         from legacy_sync.cli.entities import choose_partitions, code_of, find_drifted, plan_each, run_each
         from legacy_sync.cli.progress import Bars
         from legacy_sync.sync.pipeline import Fetched, plan_entities, run_unit
@@ -107,21 +113,25 @@ def _sync(
 
             def look(several: Sequence[Mapping]) -> Generator[RunReport, None, None]:
                 for keys, group in groupby(several, key=lambda mapping: chosen[mapping.entity]):
-                    yield from plan_entities(workspace, list(group), keys, full=full, progress=bars.show("plan"))
+                    yield from plan_entities(workspace, list(group), keys, full=full, progress=bars.show("plan"),
+                                             on_planned=planned.note)  # fmt: skip
 
             if dry_run:
                 results = plan_each(project, mappings, look, drifted)
             else:
                 results = run_each(project, mappings, work, drifted, jobs=jobs, stop=bars.stop)
-        _show_results(results, dry_run=dry_run, as_json=as_json)
+        _show_results(results, dry_run=dry_run, as_json=as_json, planned=planned)
         raise typer.Exit(code_of(results))
 
 
-def _show_results(results: Sequence[Result], *, dry_run: bool, as_json: bool) -> None:
+def _show_results(results: Sequence[Result], *, dry_run: bool, as_json: bool, planned: Planned) -> None:
     for result in results:
         if result.error:
             console(stderr=True).print(f"{result.entity} failed:", markup=False)
             show_error(result.error)
+    if as_json and dry_run:
+        planned.print_json([(result.entity, result.to_json()) for result in results])
+        return
     if as_json:
         print_json({"dry_run": dry_run, "entities": [result.to_json() for result in results]})
         return
@@ -129,6 +139,7 @@ def _show_results(results: Sequence[Result], *, dry_run: bool, as_json: bool) ->
         for result in results:
             if result.report:
                 _show_details(result.report)
+                planned.show(result.entity)
     title = "plan: nothing was written" if dry_run else ""
     print_table(title, ("entity", *_COUNTS, "seconds", "outcome"), [_row_of(result) for result in results])
     _show_links([result.report for result in results if result.report])

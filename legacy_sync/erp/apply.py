@@ -8,6 +8,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from legacy_sync.erp.catalog import ErpTable
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
@@ -192,7 +193,7 @@ def _given_up_values(shape: Shape, taken: list[str]) -> list[sql.Composed]:
     """
     statements = []
     for index in shape.table.uniques:
-        movable = [c for c in index.columns if c in taken and _placeholder(shape, c) is not None]
+        movable = [c for c in index.columns if c in taken and placeholder(shape.table, c, shape.pk) is not None]
         if not movable:
             continue
         column = movable[0]
@@ -205,7 +206,7 @@ def _given_up_values(shape: Shape, taken: list[str]) -> list[sql.Composed]:
             ).format(
                 erp=shape.erp,
                 column=sql.Identifier(column),
-                placeholder=_placeholder(shape, column),
+                placeholder=placeholder(shape.table, column, shape.pk),
                 pk=shape.pk,
                 type=shape.pk_type,
                 name=sql.Literal(column),
@@ -214,12 +215,13 @@ def _given_up_values(shape: Shape, taken: list[str]) -> list[sql.Composed]:
     return statements
 
 
-def _placeholder(shape: Shape, name: str) -> sql.Composed | None:
-    column = shape.table.columns[name]
+def placeholder(table: ErpTable, name: str, pk: sql.Identifier) -> sql.Composed | None:
+    """A value of a column that no other row has; None if there is none."""
+    column = table.columns[name]
     if column.nullable:
         return sql.SQL("null").format()
     if column.type in ("varchar", "text") and (column.max_length is None or column.max_length >= 20):
-        return sql.SQL("'~' || e.{}").format(shape.pk)
+        return sql.SQL("'~' || e.{}").format(pk)
     return None
 
 

@@ -19,14 +19,17 @@ def backfill_parents(connection: psycopg.Connection, shape: Shape, run_id: int) 
         column = sql.Identifier(word.into)
         written += connection.execute(
             sql.SQL(
-                "with filled as (update {to} t set {into} = x.value from"
-                "  (select distinct on (s.{through}) s.{through} as id, s.{column} as value, s._key from ls_stage s"
-                "    where s.{through} is not null and coalesce(s.{column}::text, '') <> '' order by 1, s._key) x"
-                "  where t.id = x.id and coalesce(t.{into}::text, '') = '' returning t.id, x._key, x.value)"
+                "with x as (select distinct on (s.{through}) s.{through} as id, s.{column} as value, s._key"
+                "   from ls_stage s where s.{through} is not null and coalesce(s.{column}::text, '') <> ''"
+                "   order by 1, s._key),"
+                " blank as (select t.id, t.{into}::text as before, x.value, x._key from {to} t join x on x.id = t.id"
+                "  where coalesce(t.{into}::text, '') = '' and {free} order by t.id for no key update of t),"
+                " filled as (update {to} t set {into} = b.value from blank b where t.id = b.id"
+                "  returning t.id, b._key, b.value, b.before)"
                 " insert into legacy_sync.change (run_id, entity_id, erp_table, legacy_key, erp_key, kind,"
                 " columns, before, after)"
                 " select %(run)s, {entity}, {to_name}, _key, id::text, 'backfill', array[{into_name}],"
-                " array[''], array[value::text]"
+                " array[before], array[value::text]"
                 " from filled"
             ).format(
                 to=sql.Identifier(reference.to),
@@ -36,10 +39,19 @@ def backfill_parents(connection: psycopg.Connection, shape: Shape, run_id: int) 
                 entity=sql.Literal(shape.entity_id),
                 to_name=sql.Literal(reference.to),
                 into_name=sql.Literal(word.into),
+                free=_is_free(reference.to, sql.SQL("t.id"), word.into, sql.SQL("x.value")),
             ),
             {"run": run_id},
         ).rowcount
     return written
+
+
+def _is_free(table: str, key: sql.Composable, column: str, value: sql.Composable) -> sql.Composed:
+    """SQL condition: nobody took this value out of that row by an undo."""
+    return sql.SQL(
+        "not exists (select from legacy_sync.held h where h.erp_table = {} and h.erp_key = {}::text"
+        " and h.column_name = {} and h.value is not distinct from {}::text)"
+    ).format(sql.Literal(table.split(".")[-1]), key, sql.Literal(column), value)
 
 
 def derive_parents(connection: psycopg.Connection, shape: Shape, run_id: int) -> int:
@@ -65,7 +77,7 @@ def _derive(connection: psycopg.Connection, shape: Shape, word: Derive, run_id: 
         sql.SQL(
             "with x as ({rule}), old as (select t.{key} as id, t.{into}::text as before, x.value::{type} as value"
             "  from {parent} t join x on x.id = t.{key} where t.{into} is distinct from x.value::{type}"
-            "  order by t.{key} for no key update of t),"
+            "  and {free} order by t.{key} for no key update of t),"
             " done as (update {parent} t set {into} = old.value from old where old.id = t.{key})"
             " insert into legacy_sync.change"
             "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
@@ -80,6 +92,12 @@ def _derive(connection: psycopg.Connection, shape: Shape, word: Derive, run_id: 
             parent=shape.related.identifier(reference.to),
             entity=sql.Literal(shape.entity_id),
             label=sql.Literal(reference.to),
+            free=_is_free(
+                reference.to,
+                sql.SQL("t.{}").format(sql.Identifier(key.name)),
+                word.into,
+                sql.SQL("x.value::{}").format(sql.SQL(parent.columns[word.into].full_type)),
+            ),
         ),
         {"run": run_id},
     ).rowcount

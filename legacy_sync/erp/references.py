@@ -108,6 +108,7 @@ def _resolve(
         links["ambiguous"] += ambiguous
         label = f"by {' + '.join(wanted.paths)}"
         links[label] = links.get(label, 0) + linked
+    _keep_named(connection, shape, name, reference.to, tried)
     if reference.create:
         links["created"], linked = _create(connection, shape, name, reference, reference.create, tried, run_id)
         links["linked"] += linked
@@ -305,6 +306,37 @@ def _keep_link(connection: psycopg.Connection, shape: Shape, name: str, to: str,
             key=sql.Identifier(_pointed_at(shape, name)),
         )
     ).rowcount
+
+
+def _keep_named(connection: psycopg.Connection, shape: Shape, name: str, to: str, tried: Sequence[_Wanted]) -> None:
+    """A record that was deleted in the ERP, or whose link there is another one, goes on naming a row that is gone.
+
+    Nothing is written there, so that the missing row is no reason to park the record, or to make that row anew.
+    """
+    base = shape.base_of(name)
+    agreed = sql.SQL("case when b.erp_base is null then {} else {} end").format(base, shape.base_of(name, "erp_base"))
+    connection.execute(
+        sql.SQL(
+            "update ls_stage s set {name} = ({base})::{type} from legacy_sync.binding b"
+            " left join {erp} e on e.{pk} = b.erp_key::{pk_type}"
+            " where {open} and coalesce({named}) is not null and b.entity_id = {entity} and b.legacy_key = s._key"
+            "  and {base} is not null and (e.{pk} is null or {agreed} is distinct from {base})"
+            "  and not exists (select from {to} t where t.{key} = ({base})::{type})"
+        ).format(
+            name=sql.Identifier(name),
+            base=base,
+            type=sql.SQL(shape.table.columns[name].full_type),
+            erp=shape.erp,
+            pk=shape.pk,
+            pk_type=shape.pk_type,
+            open=_is_open(shape, name),
+            named=sql.SQL(", ").join(t.text for t in tried),
+            entity=sql.Literal(shape.entity_id),
+            agreed=agreed,
+            to=shape.related.identifier(to),
+            key=sql.Identifier(_pointed_at(shape, name)),
+        )
+    )
 
 
 def _watch(connection: psycopg.Connection, name: str, wanted: _Wanted, tried: Sequence[_Wanted]) -> None:

@@ -241,6 +241,7 @@ def delete_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: in
             "create temp table ls_doomed as select b.legacy_key as _key, b.erp_key, {edited} as is_edited"
             " from legacy_sync.binding b join {erp} e on e.{pk}::text = b.erp_key"
             " where b.entity_id = {entity} and b.missing_since is not null"
+            "  and (b.kept_at is null or b.kept_at < b.missing_since)"  # nobody took its deletion back
         ).format(edited=_is_edited(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
     )
     referring = sql.SQL(" or ").join(_referring(connection, shape)) or sql.SQL("false")
@@ -297,12 +298,11 @@ def _referring(connection: psycopg.Connection, shape: Shape) -> Iterator[sql.Com
 
 
 def _delete_rows(shape: Shape, referring: sql.Composable) -> sql.Composed:
+    """Other keys of the records stay: they lead nowhere while the row is away, and an undo may bring it back."""
     names = list(shape.table.columns)
     return sql.SQL(
         "with gone as (delete from {erp} e using ls_doomed d where e.{pk}::text = d.erp_key and not d.is_edited"
-        "  and not ({referring}) returning d._key, d.erp_key, {before} as before),"
-        " forgotten as (delete from legacy_sync.other_key o using gone g"
-        "  where o.entity_id = {entity} and o.legacy_key = g._key)"
+        "  and not ({referring}) returning d._key, d.erp_key, {before} as before)"
         " insert into legacy_sync.change"
         "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
         " select %(run)s, {entity}, {table}, _key, erp_key, 'delete', {names}, before,"

@@ -48,6 +48,7 @@ class Project:
     files: dict[str, Path]
     fingerprint: str
     erp: Erp = _PATIENCE
+    changes_keep_days: int = 400
 
     def get(self, entity: str) -> Mapping:
         """The mapping of an entity; raises EntityUnknown with the closest name."""
@@ -104,6 +105,7 @@ def load_project(settings: Settings) -> Project:
         environment=settings.environment,
         files={entity: reader.files[entity] for entity in mappings},
         fingerprint=reader.fingerprint,
+        changes_keep_days=overlay.changes_keep_days,
     )
 
 

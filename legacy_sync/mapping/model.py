@@ -844,6 +844,9 @@ class Overlay(Word):
     )
     erp: Erp = Field(default_factory=Erp, description="the ERP database")
     landing_keep: int = Field(default=3, ge=1, description="full fetches of each partition the landing keeps")
+    changes_keep_days: int = Field(
+        default=400, ge=1, description="how long the ledger keeps what each run changed; older runs cannot be undone"
+    )
     defaults: dict[str, Any] = Field(default_factory=dict, description="said for all mappings; a mapping wins")
     entities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="said for one mapping, by entity; wins over the mapping file"

@@ -13,6 +13,7 @@ from legacy_sync.orchestration.projects import read_project
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi
 from legacy_sync.orchestration.schedules import build_schedules
 from legacy_sync.orchestration.sensors import build_sensors
+from legacy_sync.orchestration.undo import build_undo
 from legacy_sync.settings import Settings
 
 
@@ -23,7 +24,11 @@ def build_definitions(settings: Settings, rerun: Rerun | None = None) -> dg.Defi
     definitions = dg.Definitions(
         assets=build_assets(layout, settings, rerun),
         asset_checks=[build_reconciliation(layout.project, m, rerun or m.rerun) for m in mappings],
-        jobs=[*build_jobs(layout), build_everything(layout, lambda name: definitions.resolve_job_def(name))],
+        jobs=[
+            *build_jobs(layout),
+            build_everything(layout, lambda name: definitions.resolve_job_def(name)),
+            build_undo(layout.project),
+        ],
         schedules=build_schedules(layout),
         sensors=build_sensors(layout),
         resources={"legacy_api": LegacyApi(), "erp_database": ErpDatabase()},

@@ -18,7 +18,7 @@ import psycopg
 import pyarrow as pa
 
 from legacy_sync.errors import LegacySyncError
-from legacy_sync.ledger import quarantine, runs, units
+from legacy_sync.ledger import quarantine, runs, undone, units
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.four_d.wire import to_batch
 from legacy_sync.sources.landing import FULL, LandedFetch, since_last_full
@@ -257,6 +257,11 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
         return
     fetched = [slice_.partition for slice_ in slices if slice_.fetches]
     loader.session.ask(loader.where("end of the run"), lambda: runs.finish_run(loader.connection, report))
+    keep_days = workspace.project.changes_keep_days
+    loader.session.ask(
+        loader.where("old changes"),
+        lambda: undone.remove_old_images(loader.connection, loader.entity_id, keep_days),
+    )
     loader.session.ask(loader.where("old landed rows"), lambda: tidy(workspace, loader, fetched))
     c = report.counts
     logger.info(

@@ -16,6 +16,7 @@ from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import Landing, fetched_at
 from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, leave_mark, plan_work, say_fetched, take_mark
+from legacy_sync.sync.load import Loader
 from legacy_sync.sync.loading import OnCommit, find_slices, finish, load_slices, loading, replay
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
@@ -35,6 +36,7 @@ __all__ = [
     "run_unit",
 ]
 
+OnPlanned = Callable[[Loader], None]
 Fetched = dict[tuple[str, str, str | None], FetchSummary]
 """What was fetched in this run already, by feed: mappings that read one table fetch it once."""
 
@@ -166,8 +168,11 @@ def plan_entities(
     *,
     full: bool = False,
     progress: Progress | None = None,
+    on_planned: OnPlanned = lambda _loader: None,
 ) -> Iterator[RunReport]:
     """What a run of these mappings, in this order, would do; nothing is written to the ERP or the ledger.
+
+    `on_planned` hears of each entity while its plan is still in the ledger, where `ledger/planned.py` reads it.
 
     Rows are fetched into a landing of their own, which is thrown away. All plans share one transaction, so
     that children see the parents that would have been written; it is rolled back when the last report was taken.
@@ -191,6 +196,7 @@ def plan_entities(
                 load_slices(loaders, slices, progress, _nothing)
                 for loader, own in zip(loaders, slices, strict=True):
                     finish(workspace, loader, own)
+                    on_planned(loader)
             yield from (_with_fetch(loader.report, fetched[loader.mapping.entity]) for loader in loaders)
 
 

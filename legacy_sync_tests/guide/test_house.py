@@ -49,12 +49,14 @@ TOUCHES_EDGES = (
     "fetch",
     "bound",
     "gone",
+    "life",
     "load",
     "loading",
     "session",
     "pipeline",
     "reconcile",
     "repair",
+    "undo",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

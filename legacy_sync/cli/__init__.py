@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from legacy_sync import __version__
-from legacy_sync.cli import checking, conflicts, demo, looking, quarantine, reconciling, syncing
+from legacy_sync.cli import checking, conflicts, demo, looking, notify, quarantine, reconciling, syncing
 from legacy_sync.cli.shell import CommandGroup, set_up_logging
 
 app = typer.Typer(
@@ -46,5 +46,6 @@ app.command()(syncing.plan)
 app.command()(syncing.run)
 app.command()(looking.status)
 app.command()(reconciling.reconcile)
+app.command()(notify.notify)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")

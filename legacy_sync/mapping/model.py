@@ -844,6 +844,9 @@ class Overlay(Word):
     )
     erp: Erp = Field(default_factory=Erp, description="the ERP database")
     landing_keep: int = Field(default=3, ge=1, description="full fetches of each partition the landing keeps")
+    notifications: dict[str, Any] = Field(
+        default_factory=dict, description="who is told of what, and when: `docs/notifications.md`"
+    )
     defaults: dict[str, Any] = Field(default_factory=dict, description="said for all mappings; a mapping wins")
     entities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="said for one mapping, by entity; wins over the mapping file"

@@ -17,7 +17,10 @@ LOST = "the process ended without a word; its transaction was rolled back"
 
 @dataclass(frozen=True)
 class Failure:
-    """An entity whose last try failed: the newest message, since when, and how often in a row."""
+    """An entity whose last try failed: the newest message, since when, and how often in a row.
+
+    `is_own`: its source had answered others between the tries.
+    """
 
     entity: str
     failure: str | None
@@ -27,6 +30,7 @@ class Failure:
     tries: int
     run_id: int | None
     dagster_run_id: str | None
+    is_own: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,15 +52,22 @@ class Outage:
 
 
 def note_fetch_failure(
-    connection: psycopg.Connection, entity_id: int, *, failure: str, message: str, dagster_run_id: str | None
+    connection: psycopg.Connection,
+    entity_id: int,
+    *,
+    source: str,
+    failure: str,
+    message: str,
+    dagster_run_id: str | None,
 ) -> None:
-    """Remembers that a fetch failed before a run could begin."""
+    """Remembers that a fetch failed; to be called before the outage of its source is noted."""
     connection.execute(
         "insert into legacy_sync.fetch_failure as f (entity_id, failure, message, dagster_run_id)"
         " values (%s, %s, %s, %s) on conflict (entity_id) do update set failure = excluded.failure,"
         " message = excluded.message, dagster_run_id = excluded.dagster_run_id, failed_at = clock_timestamp(),"
-        " tries = f.tries + 1",
-        [entity_id, failure, message, dagster_run_id],
+        " tries = f.tries + 1, is_own = f.is_own or exists (select from legacy_sync.outage o"
+        "  where o.source = %s and o.answered_at > f.since)",
+        [entity_id, failure, message, dagster_run_id, source],
     )
 
 
@@ -102,7 +113,7 @@ def list_outages(connection: psycopg.Connection) -> dict[str, Outage]:
 _FAILED_RUNS = """
 select e.name as entity, r.failure, coalesce(r.message, 'it failed without a word') as message,
        first.since, coalesce(r.finished_at, r.started_at) as failed_at, first.tries::int as tries,
-       r.id as run_id, r.dagster_run_id
+       r.id as run_id, r.dagster_run_id, false as is_own
 from legacy_sync.entity e
 cross join lateral (select * from legacy_sync.run where entity_id = e.id order by id desc limit 1) r
 cross join lateral (
@@ -120,7 +131,8 @@ cross join lateral (select * from legacy_sync.run where entity_id = e.id order b
 where r.outcome = 'running' and e.name <> all(%(loading)s)
 """
 _FAILED_FETCHES = """
-select e.name as entity, f.failure, f.message, f.since, f.failed_at, f.tries, null::bigint as run_id, f.dagster_run_id
+select e.name as entity, f.failure, f.message, f.since, f.failed_at, f.tries, null::bigint as run_id, f.dagster_run_id,
+       f.is_own
 from legacy_sync.fetch_failure f join legacy_sync.entity e on e.id = f.entity_id
 """
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, SecretStr, field_validator, model_validator
 
 from legacy_sync.mapping.clock import is_zone
 from legacy_sync.mapping.maintenance import Maintenance
-from legacy_sync.mapping.model import Duration, Names, Word
+from legacy_sync.mapping.model import Duration, Names
+from legacy_sync.mapping.word import Word
 
 Kind = Literal["runs", "guards", "sources", "conflicts", "quarantine", "lag", "mappings", "dagster", "unreached"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -145,11 +146,12 @@ class Notifications(Word):
     )
     unreached: UnreachedRule = Field(default=UnreachedRule(), description="a channel cannot be reached")
 
-    @model_validator(mode="after")
-    def _zone_exists(self) -> Self:
-        if not is_zone(self.timezone):
-            raise ValueError(f'"{self.timezone}" is no time zone; write an IANA name such as "Europe/Berlin"')
-        return self
+    @field_validator("timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        if not is_zone(value):
+            raise ValueError(f'"{value}" is no time zone; write an IANA name such as "Europe/Berlin"')
+        return value
 
     @property
     def rules(self) -> Mapping[Kind, Rule]:

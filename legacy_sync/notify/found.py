@@ -40,7 +40,7 @@ def find_situations(
     failures = [f for name, f in troubles.list_failures(connection).items() if name in entities]
     found = [
         *_away(outages.values(), entities, sources, now),
-        *_failed(failures, outages, entities),
+        *_failed(failures),
         *_counted("conflicts", troubles.count_conflicts(connection), rules.conflicts, entities),
         *_counted("quarantine", _by_entity(count_open(connection)), rules.quarantine, entities),
         *_behind(list_entity_states(connection), rules.lag, entities, sources, now),
@@ -66,9 +66,9 @@ def _rests(source: str, sources: Mapping[str, SourceSpec], now: datetime) -> boo
     return source in sources and find_end(sources[source].options.maintenance, now) is not None
 
 
-def _failed(failures: Iterable[Failure], outages: Mapping[str, Outage], entities: Entities) -> Iterable[Situation]:
+def _failed(failures: Iterable[Failure]) -> Iterable[Situation]:
     for failure in failures:
-        if failure.failure in AWAY and not _is_of_its_own(failure, outages, entities[failure.entity]):
+        if failure.failure in AWAY and not failure.is_own:
             continue  # its source is told of
         name, is_guard = failure.entity, failure.failure in GUARDS
         what, where, next_step = parts_of(failure.message)
@@ -83,13 +83,6 @@ def _failed(failures: Iterable[Failure], outages: Mapping[str, Outage], entities
             next_step or f"`legacy-sync status {name}`; remove the cause, then `legacy-sync run {name}`",
             run=failure.dagster_run_id,
         )
-
-
-def _is_of_its_own(failure: Failure, outages: Mapping[str, Outage], mapping: EntityMapping | None) -> bool:
-    """Whether the source had answered others between this entity's tries: then it is not just away."""
-    outage = outages.get(mapping.source.server) if mapping else None
-    answered = outage.answered_at if outage else None
-    return answered is not None and failure.since < answered < failure.failed_at
 
 
 # --- what waits for a person -------------------------------------------------------------------

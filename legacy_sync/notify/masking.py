@@ -14,6 +14,8 @@ _LOGIN = re.compile(r"(\w://)[^\s/@]*@")
 _ROW_VALUE = re.compile(r"=\([^)]*\)")
 """as PostgreSQL shows the values of a row: Key (email)=(a@b.c)"""
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
+_SEPARATORS = re.compile(r"[/:@?&=,\s]+")
+_SHORTEST_TOKEN = 12
 _SHORTEST = 4
 """shorter texts are no secrets, and would hide letters everywhere"""
 
@@ -23,7 +25,8 @@ class Mask:
 
     def __init__(self, settings: Settings, *others: object) -> None:
         secrets = {value for name, value in settings.values.items() if _SECRET_NAME.search(name)}
-        secrets |= {word for value in others for _, word in secrets_in(value)}
+        addresses = [*settings.notify_urls, *(word for value in others for _, word in secrets_in(value))]
+        secrets |= {part for address in addresses for part in (address, *_parts_of(address))}
         secrets |= {secret for value in settings.values.values() for secret in _passwords_in(value)}
         parts = {part for secret in secrets for part in (secret, *secret.split()) if len(part) >= _SHORTEST}
         self._secrets = sorted(parts, key=len, reverse=True)
@@ -34,6 +37,12 @@ class Mask:
             text = text.replace(secret, MASK)
         text = _LOGIN.sub(rf"\1{MASK}@", text)
         return _MAIL.sub("…@…", _ROW_VALUE.sub("=(…)", text))
+
+
+def _parts_of(address: str) -> Iterable[str]:
+    """What stands in an address behind the host: tokens, in most kinds of channels."""
+    if "://" in address:
+        yield from (part for part in _SEPARATORS.split(address) if len(part) >= _SHORTEST_TOKEN)
 
 
 def _passwords_in(value: str) -> Iterable[str]:

@@ -12,6 +12,7 @@ from dagster import DagsterEventType, DagsterRunStatus
 from dagster._core.definitions.run_request import InstigatorType
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorTick, TickStatus
 from dagster._core.storage.dagster_run import RunRecord
+from dagster_postgres.utils import DagsterPostgresException
 from sqlalchemy.exc import SQLAlchemyError
 
 from legacy_sync.errors import MappingInvalid
@@ -28,7 +29,7 @@ Find = Callable[[psycopg.Connection, datetime], Seen]
 
 NAME = "notifications"
 _KIND = frozenset[Kind]({"dagster"})
-_UNREACHABLE = (dg.DagsterError, SQLAlchemyError)
+_UNREACHABLE = (dg.DagsterError, SQLAlchemyError, DagsterPostgresException)
 _RECENT = timedelta(days=2)
 _MOST_RUNS = 100
 _MOST_TICKS = 50

@@ -64,6 +64,7 @@ def _note(
                 troubles.note_fetch_failure(
                     connection,
                     runs.get_entity_id(connection, mapping.entity),
+                    source=mapping.source.server,
                     failure=type(error).__name__,
                     message=str(error),
                     dagster_run_id=dagster_run_id,

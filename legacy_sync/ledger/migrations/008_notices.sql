@@ -9,6 +9,7 @@ create table legacy_sync.fetch_failure (
     since          timestamptz not null default clock_timestamp(),
     failed_at      timestamptz not null default clock_timestamp(),
     tries          integer not null default 1,
+    is_own         boolean not null default false, -- its source had answered others between the tries
     dagster_run_id text
 );
 

@@ -103,7 +103,7 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, rerun: Rerun
             told_to_dagster(context, rerun),
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
-            with noted(workspace, [mapping], context.run_id):
+            with noted(workspace, [mapping], context.run.run_id):
                 summary = fetch_table(workspace, mapping, keys, full=config.full, accept=config.accept_shrink)
             if config.accept_shrink:
                 context.add_output_metadata({"accepted_by": _user_of(context)})

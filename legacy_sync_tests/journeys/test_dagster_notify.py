@@ -33,9 +33,18 @@ from legacy_sync.orchestration.standstill import Standstill, opened_standstill
 from legacy_sync.settings import read_settings
 
 
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.instance_for_test() as instance:
+        yield instance
+
+
 @pytest.fixture
-def desk(erp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    with dg.instance_for_test() as instance, open_desk(erp_url, tmp_path, monkeypatch, instance) as desk:
+def desk(erp_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instance: dg.DagsterInstance) -> Iterator[Desk]:
+    instance.wipe()
+    instance.schedule_storage.wipe()  # type: ignore[union-attr]
+    instance.wipe_daemon_heartbeats()
+    with open_desk(erp_url, tmp_path, monkeypatch, instance) as desk:
         _ = desk.journey.workspace
         yield desk
 

@@ -172,6 +172,17 @@ def list_heard(connection: psycopg.Connection) -> dict[str, datetime]:
     return {str(name): heard for name, heard in rows.fetchall() if heard is not None}
 
 
+def list_reach(connection: psycopg.Connection) -> dict[str, datetime]:
+    """By entity up to when all changes are in the ERP; where that was never seen, when its last good run ended."""
+    rows = connection.execute(
+        "select e.name, coalesce((select r.changes_up_to from legacy_sync.run r where r.entity_id = e.id"
+        "   and r.outcome like 'succeeded%' and r.changes_up_to is not null order by r.id desc limit 1),"
+        "  (select r.finished_at from legacy_sync.run r where r.entity_id = e.id"
+        "   and r.outcome like 'succeeded%' order by r.id desc limit 1)) from legacy_sync.entity e"
+    )
+    return {str(name): reach for name, reach in rows.fetchall() if reach is not None}
+
+
 def count_conflicts(connection: psycopg.Connection) -> list[dict[str, Any]]:
     """Open conflicts by entity, and since when the oldest waits."""
     with connection.cursor(row_factory=dict_row) as cursor:

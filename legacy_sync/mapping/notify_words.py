@@ -68,8 +68,9 @@ class SourceRule(Rule):
 
 
 class CountRule(Rule):
-    """When rows that wait for a person are told."""
+    """When rows that wait for a person are told; many of the first minutes only wait for a parent."""
 
+    after: Duration = Field(default=timedelta(minutes=15), description="what is over sooner than this is not told")
     urgent: bool = Field(default=False, description="false: it waits for the end of quiet hours")
     more_than: int = Field(default=0, ge=0, description="fewer or as many per entity are not told")
     entities: dict[str, int] = Field(default_factory=dict, description="other numbers for some entities")

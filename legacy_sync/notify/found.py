@@ -10,7 +10,6 @@ import psycopg
 
 from legacy_sync.ledger import troubles
 from legacy_sync.ledger.quarantine import count_open
-from legacy_sync.ledger.runs import list_entity_states
 from legacy_sync.ledger.troubles import Failure, Outage
 from legacy_sync.mapping.clock import last_tick
 from legacy_sync.mapping.maintenance import find_end
@@ -43,7 +42,7 @@ def find_situations(
         *_failed(failures),
         *_counted("conflicts", troubles.count_conflicts(connection), rules.conflicts, entities),
         *_counted("quarantine", _by_entity(count_open(connection)), rules.quarantine, entities),
-        *_behind(list_entity_states(connection), rules.lag, entities, sources, now),
+        *_behind(troubles.list_reach(connection), rules.lag, entities, sources, now),
     ]
     return Seen(tuple(found), KINDS)
 
@@ -123,15 +122,14 @@ def _counted(kind: Kind, rows: Iterable[Mapping[str, Any]], rule: CountRule, ent
 
 
 def _behind(
-    states: Mapping[str, Mapping[str, Any]],
+    reach: Mapping[str, datetime],
     rule: LagRule,
     entities: Entities,
     sources: Mapping[str, SourceSpec],
     now: datetime,
 ) -> Iterable[Situation]:
     for name, mapping in entities.items():
-        state = states.get(name, {})
-        up_to = state.get("changes_up_to") or state.get("last_success_at")
+        up_to = reach.get(name)
         if up_to is None or (mapping and _rests(mapping.source.server, sources, now)):
             continue
         limit = max(rule.limit(name), _two_ticks(mapping, now) if name not in rule.entities else timedelta())

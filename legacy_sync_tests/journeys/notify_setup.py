@@ -112,7 +112,8 @@ class Watcher:
     def __init__(self, journey: Journey) -> None:
         self.journey = journey
         self.passed = timedelta()
-        self.say(lag={"enabled": False})  # days pass in these tests, and nobody loads anything
+        # days pass in these tests, and nobody loads anything
+        self.say(lag={"enabled": False}, quarantine={"after": "0s"}, conflicts={"after": "0s"})
 
     def say(self, **words: Any) -> None:
         """From now on the environment says this of notifications."""

@@ -1,5 +1,6 @@
 """Does the sensor `notifications` tell what only Dagster knows, and is a channel that fails seen in its tick?"""
 
+import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -109,6 +110,22 @@ def test_broken_edit_is_told_with_file_and_line_while_the_version_before_stays_i
         sensor.evaluate_tick(context)
     assert hook.subjects == ["legacy_sync journey: an edit of the mappings is broken"]
     assert f"  where: mappings/{VARIANTS}.json:1" in hook.last
+
+
+def test_source_that_only_a_sensor_finds_away_is_told_and_so_is_its_return(desk: Desk, hook: Hook, monkeypatch):
+    monkeypatch.setenv("LEGACY_SYNC_NOTIFY", hook.url)
+    desk.journey.overlay["notifications"] = {"sources": {"after": "0s"}, "settle": "0s", "pause": "0s"}
+    desk.journey.close()
+    _ = desk.journey.workspace
+    desk.journey.server.stop()
+    desk.tick()
+    assert tick(desk).startswith("told json 1: legacy_sync journey: four_d is away")
+    desk.journey.server.start()
+    memory = json.loads(desk.cursor or "{}")
+    memory["outage"]["not_before"] = 0
+    desk.cursor = json.dumps(memory)
+    desk.tick()
+    assert tick(desk) == "told json 1: legacy_sync journey: over: four_d is away (all is well)"
 
 
 # --- runs that failed before our code began ----------------------------------------------------

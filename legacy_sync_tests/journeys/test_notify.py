@@ -135,7 +135,7 @@ def test_table_that_never_answers_is_told_although_its_source_does(watcher: Watc
 
 
 def test_parked_rows_are_told_above_their_threshold_daily_and_sooner_when_they_doubled(watcher: Watcher, hook: Hook):
-    watcher.say(quarantine={"more_than": 2})
+    watcher.say(quarantine={"after": "0s", "more_than": 2})
     watcher.journey.overlay["defaults"] = {"max_parked_share": 1}
     park(watcher.journey, 1, 2)
     watcher.look()

@@ -77,10 +77,12 @@ def _erp_of(settings: Settings) -> OpenErp:
 
     @contextmanager
     def erp() -> Iterator[psycopg.Connection]:
-        from legacy_sync.erp.database import connect
+        from legacy_sync.erp.database import connect, translated
         from legacy_sync.ledger.schema import migrate
+        from legacy_sync.settings import mask_url
 
-        with connect(settings.require_erp_url()) as connection:
+        url = settings.require_erp_url()
+        with connect(url) as connection, translated(f"ERP database {mask_url(url)}"):
             migrate(connection)
             yield connection
 

@@ -49,7 +49,7 @@ def decide(state: ChannelState, seen: Seen, rules: Notifications, now: datetime,
     due: dict[Name, Why] = {}
     for notice in notices:
         rule = rules.rules[notice.kind]
-        why = _why(notice, rule, rules, now)
+        why = _why(notice, rule, rules, now) if notice.kind in looked_at else None  # others may have ended unseen
         if why and (rule.urgent or not is_quiet):
             due[notice.name] = why
     held = tuple(replace(n, is_held=True) if n.name in due else n for n in notices)

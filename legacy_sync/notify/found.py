@@ -112,7 +112,7 @@ def _counted(kind: Kind, rows: Iterable[Mapping[str, Any]], rule: CountRule, ent
         f"{total:,} {one if total == 1 else several}",
         min(r["oldest"] for r in over),
         ", ".join(words),
-        "conflicts" if kind == "conflicts" else "quarantine",
+        "",
         f"`legacy-sync {kind} list` shows them",
         size=total,
     )

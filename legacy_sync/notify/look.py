@@ -15,7 +15,14 @@ from pathlib import Path
 
 import psycopg
 
-from legacy_sync.errors import ErpRefused, ErpUnavailable, LegacySyncError, NotifyFailed, SettingsInvalid
+from legacy_sync.errors import (
+    ErpRefused,
+    ErpUnavailable,
+    LedgerUnusable,
+    LegacySyncError,
+    NotifyFailed,
+    SettingsInvalid,
+)
 from legacy_sync.ledger.notices import look_lock
 from legacy_sync.mapping.notify_words import Kind, Notifications
 from legacy_sync.mapping.source_files import SourceSpec
@@ -33,7 +40,7 @@ logger = logging.getLogger(__name__)
 OpenErp = Callable[[], AbstractContextManager[psycopg.Connection]]
 FindOthers = Callable[[psycopg.Connection], Seen]
 
-_AWAY = (ErpUnavailable, ErpRefused)
+_AWAY = (ErpUnavailable, ErpRefused, LedgerUnusable)
 _ERP_ONLY = Seen(kinds=frozenset[Kind]({"sources"}))
 
 

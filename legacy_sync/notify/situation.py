@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from legacy_sync.errors import LegacySyncError, MappingInvalid
+from legacy_sync.errors import LedgerUnusable, LegacySyncError, MappingInvalid
 from legacy_sync.mapping.notify_words import Kind
 
 Name = tuple[Kind, str]
@@ -68,6 +68,7 @@ def of_files(error: LegacySyncError | None, now: datetime) -> Seen:
 
 
 def of_erp_away(error: LegacySyncError, since: datetime) -> Situation:
-    """The ERP database, and with it the ledger, cannot be reached."""
-    headline = "the ERP database cannot be reached"
+    """The ERP database, and with it the ledger, cannot be reached, or the ledger in it cannot be used."""
+    is_there = isinstance(error, LedgerUnusable)
+    headline = "the ledger cannot be used" if is_there else "the ERP database cannot be reached"
     return Situation("sources", "ERP database", headline, since, error.what, error.where, error.next_step)

@@ -103,7 +103,7 @@ class _Words:
             first = replace(first, next_step=_without_names(first))
         return [
             f"{head}: {first.what}" if len(situations) == 1 else f"{head}. {first.what}",
-            *([f"  where: {first.where}"] if len(situations) == 1 else []),
+            *([f"  where: {first.where}"] if len(situations) == 1 and first.where else []),
             f"  since: {self.moment(since)} ({_lasted(since, self.now)})",
             f"  next:  {first.next_step}",
         ]

@@ -66,7 +66,8 @@ def standing(desk: Desk, now: datetime | None = None, *, from_daemon: bool = Tru
         return list(look.find(connection, from_daemon=from_daemon).situations)
 
 
-def test_without_a_channel_the_sensor_does_nothing(desk: Desk):
+def test_without_a_channel_the_sensor_does_nothing(desk: Desk, monkeypatch):
+    monkeypatch.delenv("LEGACY_SYNC_NOTIFY", raising=False)
     assert tick(desk).startswith("no channel is set")
 
 

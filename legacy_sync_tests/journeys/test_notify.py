@@ -10,6 +10,8 @@ from notify_setup import Hook, Post, Watcher
 
 from legacy_sync.errors import GuardTripped, NotifyFailed, SourceRefused, SourceUnavailable
 from legacy_sync.ledger.notices import look_lock
+from legacy_sync.notify.look import look
+from legacy_sync.notify.situation import Seen, Situation
 
 
 def fail(journey: Journey, entity: str = PARENTS) -> None:
@@ -54,6 +56,19 @@ def test_failure_that_is_over_before_it_is_told_is_not_told(watcher: Watcher, ho
     watcher.journey.run()
     watcher.look(hours=1)
     assert hook.bodies == []
+
+
+def test_what_a_look_cannot_see_is_neither_over_nor_repeated_by_it(watcher: Watcher, hook: Hook):
+    """Such as runs in Dagster, for a cron job without Dagster."""
+    now = datetime.now(UTC) - timedelta(hours=1)
+    stands = Situation("dagster", "x", "sensor x stands still", now, "it does", "", "restart it")
+    seen = Seen((stands,), frozenset({"dagster"}))
+    watcher.look(others=seen)
+    watcher.look(hours=9)
+    watcher.look(minutes=10)
+    assert hook.subjects == ["legacy_sync journey: sensor x stands still"]
+    watcher.look(minutes=10, others=seen)
+    assert hook.subjects[1:] == ["legacy_sync journey: still: sensor x stands still"]
 
 
 def test_several_new_situations_are_one_message(watcher: Watcher, hook: Hook):
@@ -312,9 +327,6 @@ def test_two_that_look_at_once_tell_once(watcher: Watcher, hook: Hook):
     reports = []
 
     def look_together(desk) -> None:
-        from legacy_sync.notify.look import look
-        from legacy_sync.notify.situation import Seen
-
         gate.wait()
         now = datetime.now(UTC) + timedelta(minutes=3)
         reports.append(look(desk, watcher.journey.workspace.erp, lambda _: Seen(), now))

@@ -101,10 +101,11 @@ class _Words:
         if len(situations) > 1:
             head += ": " + _named(s.about for s in situations)
             first = replace(first, next_step=_without_names(first))
+        is_one = len(situations) == 1
+        place = f", {first.where}" if is_one and first.where else ""
         return [
-            f"{head}: {first.what}" if len(situations) == 1 else f"{head}. {first.what}",
-            *([f"  where: {first.where}"] if len(situations) == 1 and first.where else []),
-            f"  since: {self.moment(since)} ({_lasted(since, self.now)})",
+            f"{head}: {first.what}" if is_one else f"{head}. {first.what}",
+            f"  since: {self.moment(since)} ({_lasted(since, self.now)}){place}",
             f"  next:  {first.next_step}",
         ]
 

@@ -110,7 +110,7 @@ def test_broken_edit_is_told_with_file_and_line_while_the_version_before_stays_i
     with dg.build_sensor_context(instance=desk.instance, resources=resources()) as context:
         sensor.evaluate_tick(context)
     assert hook.subjects == ["legacy_sync journey: an edit of the mappings is broken"]
-    assert f"  where: mappings/{VARIANTS}.json:1" in hook.last
+    assert f", mappings/{VARIANTS}.json:1" in hook.last
 
 
 def test_source_that_only_a_sensor_finds_away_is_told_and_so_is_its_return(desk: Desk, hook: Hook, monkeypatch):

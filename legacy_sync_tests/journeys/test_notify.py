@@ -11,7 +11,7 @@ from notify_setup import Hook, Post, Watcher
 from legacy_sync.errors import GuardTripped, NotifyFailed, SourceRefused, SourceUnavailable
 from legacy_sync.ledger.notices import look_lock
 from legacy_sync.notify.look import look
-from legacy_sync.notify.situation import Seen, Situation
+from legacy_sync.notify.situation import Seen
 
 
 def fail(journey: Journey, entity: str = PARENTS) -> None:
@@ -31,7 +31,7 @@ def test_failed_run_is_told_once_repeated_when_it_is_time_and_its_end_is_told(wa
     watcher.look(minutes=3)
     assert hook.subjects == [f"legacy_sync journey: {PARENTS} failed"]
     assert f"`legacy-sync run {PARENTS}`" in hook.last or "  next:  " in hook.last
-    assert "  where: " in hook.last
+    assert "  since: " in hook.last
     assert "(3 min)" in hook.last
     assert "Dagster: https://dagster.example" in hook.last
     watcher.look(minutes=1)
@@ -50,27 +50,6 @@ def test_failed_run_is_told_once_repeated_when_it_is_time_and_its_end_is_told(wa
     assert watcher.journey.query("select * from legacy_sync.notice") == []
 
 
-def test_failure_that_is_over_before_it_is_told_is_not_told(watcher: Watcher, hook: Hook):
-    fail(watcher.journey)
-    watcher.look(minutes=1)
-    watcher.journey.run()
-    watcher.look(hours=1)
-    assert hook.bodies == []
-
-
-def test_what_a_look_cannot_see_is_neither_over_nor_repeated_by_it(watcher: Watcher, hook: Hook):
-    """Such as runs in Dagster, for a cron job without Dagster."""
-    now = datetime.now(UTC) - timedelta(hours=1)
-    stands = Situation("dagster", "x", "sensor x stands still", now, "it does", "", "restart it")
-    seen = Seen((stands,), frozenset({"dagster"}))
-    watcher.look(others=seen)
-    watcher.look(hours=9)
-    watcher.look(minutes=10)
-    assert hook.subjects == ["legacy_sync journey: sensor x stands still"]
-    watcher.look(minutes=10, others=seen)
-    assert hook.subjects[1:] == ["legacy_sync journey: still: sensor x stands still"]
-
-
 def test_several_new_situations_are_one_message(watcher: Watcher, hook: Hook):
     fail(watcher.journey, PARENTS)
     fail(watcher.journey, VARIANTS)
@@ -78,21 +57,6 @@ def test_several_new_situations_are_one_message(watcher: Watcher, hook: Hook):
     assert hook.subjects == ["legacy_sync journey: 2 entities failed"]
     assert f"{PARENTS}, {VARIANTS}" in hook.last
     assert len(hook.last.splitlines()) <= 10
-
-
-def test_what_comes_within_the_pause_is_told_with_the_next_message(watcher: Watcher, hook: Hook):
-    watcher.say(pause="30m")
-    fail(watcher.journey, PARENTS)
-    watcher.look(minutes=3)
-    fail(watcher.journey, VARIANTS)
-    watcher.look(minutes=10)
-    assert len(hook.bodies) == 1
-    watcher.journey.run(PARENTS)
-    watcher.journey.run(VARIANTS)  # over before anybody could be told
-    watcher.look(minutes=10)
-    watcher.look(minutes=20)
-    assert hook.subjects[1:] == [f"legacy_sync journey: over: {PARENTS} failed (and 1 more)"]
-    assert f"over: {VARIANTS} failed" in hook.last
 
 
 def test_guard_that_tripped_is_told_at_once_with_the_way_out(watcher: Watcher, hook: Hook):
@@ -217,20 +181,6 @@ def test_run_whose_process_is_gone_is_told(watcher: Watcher, hook: Hook):
     assert "the process ended without a word" in hook.last
 
 
-def test_nothing_that_is_not_urgent_is_told_in_quiet_hours(watcher: Watcher, hook: Hook):
-    watcher.say(quiet=[{"from": "00:00", "to": "12:00"}, {"from": "12:00", "to": "24:00"}])
-    watcher.journey.overlay["defaults"] = {"max_parked_share": 1}
-    park(watcher.journey, 1, 2)
-    watcher.look()
-    assert hook.bodies == []
-    fail(watcher.journey)
-    watcher.look(minutes=3)
-    assert hook.subjects == [f"legacy_sync journey: {PARENTS} failed"]
-    watcher.say(quiet=[])
-    watcher.look(hours=1)
-    assert hook.subjects[1:] == ["legacy_sync journey: 2 rows are parked"]
-
-
 # --- channels ----------------------------------------------------------------------------------
 
 
@@ -242,7 +192,7 @@ def test_mail_arrives_with_its_subject_and_lines(watcher: Watcher, post: Post):
     assert mail["Subject"] == f"legacy_sync journey: {PARENTS} failed"
     text = mail.get_body(("plain",))
     assert text is not None
-    assert "\n  where: " in text.get_content().replace("\r", "")
+    assert "\n  since: " in text.get_content().replace("\r", "")
 
 
 def test_broken_channel_holds_up_no_other_and_is_told_when_it_works_again(watcher: Watcher, hook: Hook, post: Post):
@@ -263,13 +213,6 @@ def test_broken_channel_holds_up_no_other_and_is_told_when_it_works_again(watche
     watcher.look(minutes=10)
     assert post.mails[-1]["Subject"].startswith("legacy_sync journey: over: ")
     assert watcher.look(hours=1).problems == []
-
-
-def test_channel_gets_only_the_kinds_it_wants(watcher: Watcher, hook: Hook):
-    watcher.say(channels={"hook": {"url": "${URL_OF_HOOK}", "kinds": ["sources"]}})
-    fail(watcher.journey)
-    watcher.look(minutes=3)
-    assert hook.bodies == []
 
 
 def test_one_variable_is_enough(watcher: Watcher, hook: Hook, post: Post):

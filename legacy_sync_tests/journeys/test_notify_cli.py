@@ -52,7 +52,7 @@ def test_broken_mapping_is_told_and_the_rest_is_still_looked_at(told: Cli, four_
     said = told("notify")
     assert said.code == 2
     assert hook.subjects == ["legacy_sync dev: four_d is away (and 1 more)"]
-    assert f"  where: two_mappings/{PARENTS}.yaml:1" in hook.last
+    assert f", two_mappings/{PARENTS}.yaml:1" in hook.last
 
 
 def test_sample_goes_through_every_channel_and_those_that_fail_are_named(told: Cli, hook: Hook) -> None:

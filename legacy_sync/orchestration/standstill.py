@@ -72,7 +72,7 @@ class Standstill:
         by_label: dict[str, list[tuple[RunRecord, list[str]]]] = {}
         for record in records:  # the newest first
             missing = self._unheard(record, heard, failed_at)
-            if missing is not None:
+            if missing is not None and not self._is_ours(record.dagster_run.run_id):
                 label = record.dagster_run.tags.get(CUT_TAG) or record.dagster_run.job_name
                 by_label.setdefault(label, []).append((record, missing))
         for label, several in by_label.items():
@@ -114,6 +114,12 @@ class Standstill:
             "read the run's events in the UI, then re-execute it there",
             run=record.dagster_run.run_id,
         )
+
+    def _is_ours(self, run_id: str) -> bool:
+        """Whether our code said why the run failed: then the ledger was told, though it may be over since."""
+        entries = self.instance.all_logs(run_id, of_type=DagsterEventType.RUN_FAILURE)
+        errors = [getattr(e.dagster_event.event_specific_data, "error", None) for e in entries if e.dagster_event]
+        return any(error is not None and error.cls_name == dg.Failure.__name__ for error in errors)
 
     def _reason(self, run_id: str) -> str:
         """The first line of what ended the run."""

@@ -20,7 +20,8 @@ Every public exception of the project. The families say what happens next::
     │   ├── SourceUnavailable      no answer, 5xx, timeout, broken transfer
     │   ├── SessionLimitReached    HTTP 402: no licence free
     │   ├── EntityBusy             another run holds this entity
-    │   └── ErpUnavailable         connection lost, deadlock, lock timeout
+    │   ├── ErpUnavailable         connection lost, deadlock, lock timeout
+    │   └── NotifyFailed           a notification was not taken by its channel
     └── ParkRow                    one row is set aside, the rest goes on (lookups of one row)
         └── RowNotFound            no parked row, run or record with that number or key
 """
@@ -152,6 +153,10 @@ class EntityBusy(RetryLater):
 
 class ErpUnavailable(RetryLater):
     """The connection to the ERP database was lost, or a lock was not granted in time."""
+
+
+class NotifyFailed(RetryLater):
+    """A channel of the notifications did not take a message, or the heartbeat went unheard."""
 
 
 class ParkRow(LegacySyncError):

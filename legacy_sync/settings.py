@@ -45,6 +45,11 @@ class Settings:
         return Path(self.landing.removeprefix("file://")).absolute().parent / "sessions"
 
     @property
+    def notify_urls(self) -> list[str]:
+        """Addresses of channels for notifications, from LEGACY_SYNC_NOTIFY; blanks or new lines stand between them."""
+        return (self.values.get("LEGACY_SYNC_NOTIFY") or "").split()
+
+    @property
     def dagster_home(self) -> Path | None:
         """Dagster's own folder; None where nothing of it is meant to last."""
         home = self.values.get("DAGSTER_HOME")

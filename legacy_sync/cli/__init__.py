@@ -13,6 +13,7 @@ from legacy_sync.cli import (
     demo,
     exporting,
     looking,
+    notify,
     quarantine,
     reconciling,
     showing,
@@ -60,5 +61,6 @@ app.command()(reconciling.reconcile)
 app.command()(showing.show)
 app.command()(undoing.undo)
 app.command()(exporting.export)
+app.command()(notify.notify)
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(conflicts.app, name="conflicts")

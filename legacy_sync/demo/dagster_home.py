@@ -17,7 +17,8 @@ _TEMPLATE = PROJECT_ROOT / "deploy" / "dagster.yaml"
 # A run over N partitions writes 2 N events; without this each has a transaction of its own.
 _FEWER_TRANSACTIONS = {"DAGSTER_EVENT_BATCH_SIZE": "100"}
 _OURS = ("LEGACY_API_URL", "LEGACY_API_USER", "LEGACY_API_PASSWORD", "ERP_DATABASE_URL", "LEGACY_SYNC_ENV",
-         "LEGACY_SYNC_MAPPINGS", "LEGACY_SYNC_LANDING", "DAGSTER_HOME")  # fmt: skip
+         "LEGACY_SYNC_MAPPINGS", "LEGACY_SYNC_LANDING", "LEGACY_SYNC_NOTIFY", "LEGACY_SYNC_HEARTBEAT",
+         "DAGSTER_HOME")  # fmt: skip
 
 
 def write_dagster_yaml(folder: DemoFolder, servers: Servers) -> None:

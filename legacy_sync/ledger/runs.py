@@ -136,11 +136,16 @@ def start_run(
     return int(row[0])
 
 
-def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str | None = None) -> None:
-    """Writes how a run ended. The counts of one that failed stay those of its last commit."""
+def finish_run(
+    connection: psycopg.Connection, report: RunNumbers, message: str | None = None, failure: str | None = None
+) -> None:
+    """Writes how a run ended. The counts of one that failed stay those of its last commit.
+
+    `failure` is the kind of the error that ended it.
+    """
     connection.execute(
         "update legacy_sync.run set outcome = %(outcome)s, partitions = %(partitions)s,"
-        " counts = case when %(outcome)s = 'failed' then counts else %(counts)s end,"
+        " counts = case when %(outcome)s = 'failed' then counts else %(counts)s end, failure = %(failure)s,"
         " report = %(report)s, message = %(message)s, rows_fetched = %(rows)s, fetch_requests = %(requests)s,"
         " fetch_bytes = %(bytes)s, fetch_seconds = %(seconds)s, all_rows_because = %(because)s,"
         " changes_up_to = %(up_to)s,"
@@ -151,6 +156,7 @@ def finish_run(connection: psycopg.Connection, report: RunNumbers, message: str 
             "counts": Jsonb(asdict(report.counts)),
             "report": Jsonb(report.to_json()),
             "message": message,
+            "failure": failure,
             "rows": report.taken.rows,
             **asdict(report.taken.cost),
             "because": report.taken.all_rows_because or None,

@@ -22,7 +22,9 @@ from legacy_sync.mapping.consistency import check_dependencies, check_words
 from legacy_sync.mapping.document import Document, ValuePath, merge, read_document
 from legacy_sync.mapping.links import find_circle
 from legacy_sync.mapping.model import Erp, Mapping, Overlay
-from legacy_sync.mapping.source_files import SourceFiles, SourceSpec
+from legacy_sync.mapping.notify_words import Notifications
+from legacy_sync.mapping.source_files import SourceFiles, SourceSpec, check_secrets, with_texts
+from legacy_sync.mapping.source_words import secrets_in
 from legacy_sync.mapping.suggest import did_you_mean, find_closest, name_all
 from legacy_sync.mapping.together import check_together
 from legacy_sync.mapping.word import Word
@@ -44,6 +46,7 @@ class Project:
     mappings: dict[str, Mapping]
     sources: dict[str, SourceSpec]
     landing_keep: int
+    notifications: Notifications
     environment: str
     files: dict[str, Path]
     fingerprint: str
@@ -86,7 +89,9 @@ def load_project(settings: Settings) -> Project:
     reader = _Reader(settings)
     overlay, overlay_document = reader.read_overlay()
     sources = reader.read_sources(overlay_document)
+    notifications = reader.read_notifications(overlay_document)
     documents = reader.read_mappings()
+    reader.check_notified(notifications, documents, overlay_document)
     reader.check_entity_names(documents, overlay_document)
     mappings: dict[str, Mapping] = {}
     for entity, document in documents.items():
@@ -102,11 +107,23 @@ def load_project(settings: Settings) -> Project:
         sources=sources,
         landing_keep=overlay.landing_keep,
         erp=overlay.erp,
+        notifications=notifications,
         environment=settings.environment,
         files={entity: reader.files[entity] for entity in mappings},
         fingerprint=reader.fingerprint,
         changes_keep_days=overlay.changes_keep_days,
     )
+
+
+def load_notifications(settings: Settings) -> tuple[Notifications, list[str]]:
+    """What the environment says of notifications, and all entities with a file, even if mappings are broken.
+
+    Where the environment itself is broken, everything is as if it said nothing of notifications.
+    """
+    reader = _Reader(settings)
+    _, overlay = reader.read_overlay()
+    notifications = reader.read_notifications(overlay)
+    return notifications, [file.stem for file in _config_files(settings.mappings)]
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -199,6 +216,27 @@ class _Reader:
         self._sources.read(_config_files(self.folder / "sources"), self._read)
         self.problems += self._sources.problems
         return self._sources.specs
+
+    def read_notifications(self, overlay: Document | None) -> Notifications:
+        """Who is told of what; the defaults if nothing is said or something is wrong with it."""
+        section = overlay.section(("notifications",)) if overlay else None
+        if section is None:
+            return Notifications()
+        section.data = with_texts(section)
+        found = self._validated(section, Notifications)
+        if found:
+            check_secrets(secrets_in(found), section)
+        self.problems += section.problems
+        return found or Notifications()
+
+    def check_notified(
+        self, notifications: Notifications, documents: dict[str, Document], overlay: Document | None
+    ) -> None:
+        """Entities that have rules of their own must have a file."""
+        for name in sorted(notifications.entities - documents.keys()):
+            assert overlay is not None  # it named them
+            next_step = did_you_mean(name, documents, f"choose one of {name_all(documents)}")
+            self.problems.append(Problem(f'"{name}" is no entity', overlay.where(("notifications",)), next_step))
 
     def read_mappings(self) -> dict[str, Document]:
         """The documents of all mapping files by entity, in the order of the file names."""

@@ -847,6 +847,9 @@ class Overlay(Word):
     changes_keep_days: int = Field(
         default=400, ge=1, description="how long the ledger keeps what each run changed; older runs cannot be undone"
     )
+    notifications: dict[str, Any] = Field(
+        default_factory=dict, description="who is told of what, and when: `docs/notifications.md`"
+    )
     defaults: dict[str, Any] = Field(default_factory=dict, description="said for all mappings; a mapping wins")
     entities: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="said for one mapping, by entity; wins over the mapping file"

@@ -10,20 +10,24 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterable, Iterator
-from datetime import timedelta
+from datetime import time, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from legacy_sync.mapping.model import Mapping, Overlay
+from legacy_sync.mapping.notify_words import Notifications
+from legacy_sync.mapping.notify_words import Rule as NotifyRule
 from legacy_sync.mapping.word import Word
 from legacy_sync.pyerp import DERIVED, ERP_RULES, RULES, Rule
 
 BEGIN, END = "<!-- generated -->", "<!-- end -->"
 _SCALAR = (str, int, float, bool, type(None))
 _NAMES = {str: "text", bool: "true or false", int: "whole number", float: "number", timedelta: "duration, such as 5m"}
+_NAMES |= {SecretStr: "a variable, such as `${NAME:-}`", time: "time of day, such as 22:00"}
 _NAMES |= {Any: "anything", type(None): "null"}
 
 
@@ -46,11 +50,17 @@ def render_reference() -> str:
     return "\n\n".join(parts)
 
 
-def replace_generated(text: str) -> str:
+def render_notifications() -> str:
+    """The words of `notifications`, and of what stands in them."""
+    models: list[type[Word]] = [*_models_below(Notifications), NotifyRule]
+    return "\n\n".join(_section(model) for model in models)
+
+
+def replace_generated(text: str, render: Callable[[], str] = render_reference) -> str:
     """The text of the guide with the generated part as it should be."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{render_reference()}\n\n{END}{after}"
+    return f"{before}{BEGIN}\n\n{render()}\n\n{END}{after}"
 
 
 # --- models ------------------------------------------------------------------------------------
@@ -91,7 +101,7 @@ def _section(model: type[Word]) -> str:
     shared = base if issubclass(base, Word) and base is not Word and not _group(model) else None
     rows = [_row(name, field) for name, field in model.model_fields.items() if _is_own(name, model, shared)]
     parts = [f"#### {_title(model)}", " ".join((model.__doc__ or "").split())]
-    parts += [f"All words of {_link(shared)}, and:"] if shared else []
+    parts += [f"All words of {_link(shared)}, and:" if rows else f"All words of {_link(shared)}."] if shared else []
     parts += [_table(("word", "type", "default", "meaning"), rows)] if rows else []
     return "\n\n".join(parts)
 
@@ -160,7 +170,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "must be said"
     value = field.get_default(call_default_factory=True)
-    if value is None or isinstance(value, Word) or value in ((), {}):
+    if value is None or isinstance(value, Word | SecretStr) or value in ((), {}):
         return ""
     if isinstance(value, timedelta):
         return f"`{_shortest(value)}`"
@@ -214,4 +224,5 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 if __name__ == "__main__":
     guide = Path(sys.argv[1])
-    guide.write_text(replace_generated(guide.read_text(encoding="utf-8")), encoding="utf-8")
+    chosen = render_notifications if guide.stem == "notifications" else render_reference
+    guide.write_text(replace_generated(guide.read_text(encoding="utf-8"), chosen), encoding="utf-8")

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from legacy_sync.mapping.model import Mapping, Overlay
+from legacy_sync.mapping.notify_words import Notifications
 from legacy_sync.mapping.source_words import BUILT_IN
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -65,11 +66,15 @@ def source_schema() -> Schema:
 def environment_schema() -> Schema:
     """The JSON Schema of `mappings/environments/<name>.yaml`; what it says of mappings may be partial."""
     schema = _prepared(Overlay.model_json_schema(by_alias=True))
+    told = _prepared(Notifications.model_json_schema(by_alias=True))
+    schema["$defs"] |= told.pop("$defs")
+    schema["$defs"]["Notifications"] = told
     part = _prepared(Mapping.model_json_schema(by_alias=True))
     definitions = part.pop("$defs")
     for definition in (part, *definitions.values()):
         _make_partial(definition)
-    schema["$defs"] = {**definitions, "PartOfMapping": part, "Variable": _VARIABLE}
+    schema["$defs"] |= {**definitions, "PartOfMapping": part, "Variable": _VARIABLE}
+    schema["properties"]["notifications"] = {"$ref": "#/$defs/Notifications"}
     schema["properties"]["defaults"] |= {"$ref": "#/$defs/PartOfMapping"}
     schema["properties"]["defaults"].pop("additionalProperties")
     schema["properties"]["entities"]["additionalProperties"] = {"$ref": "#/$defs/PartOfMapping"}

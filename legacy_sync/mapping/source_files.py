@@ -152,7 +152,7 @@ class SourceFiles:
 
 
 def _checked(name: str, document: Document, place: str) -> SourceSpec | None:
-    document.data = _with_texts(document)
+    document.data = with_texts(document)
     if name == FOUR_D:
         document.data.setdefault("type", FOUR_D)
     if not _NAME.fullmatch(name):
@@ -168,7 +168,7 @@ def _checked(name: str, document: Document, place: str) -> SourceSpec | None:
         for detail in error.errors():
             rephrase.report(detail, document, words)
         return None
-    _check_secrets(options, document)
+    check_secrets(options.secrets(), document, options)
     variables = {
         dotted(path): found[1] for path, f in document.filled.items() if (found := _VARIABLE_NAME.search(f.written))
     }
@@ -191,7 +191,7 @@ def _words_of(name: str, document: Document) -> type[SourceWords] | None:
     return words
 
 
-def _with_texts(document: Document) -> dict[str, Any]:
+def with_texts(document: Document) -> dict[str, Any]:
     """Values from variables as texts again: a password of digits is no number. The model converts numbers itself."""
     data = deepcopy(document.data)
     for path, filled in list(document.filled.items()):
@@ -205,18 +205,23 @@ def _with_texts(document: Document) -> dict[str, Any]:
     return data
 
 
-def _check_secrets(options: SourceWords, document: Document) -> None:
-    for loc, secret in options.secrets():
+def check_secrets(
+    secrets: Iterable[tuple[ValuePath, str]], document: Document, options: SourceWords | None = None
+) -> None:
+    """Reports every secret that stands in the file itself instead of coming from a variable."""
+    for loc, secret in secrets:
         path: ValuePath = rephrase.written_path(_by_alias(loc), document.data)
         if secret and not _VARIABLE_ONLY.fullmatch(_as_written(options, loc, secret, document.filled.get(path))):
             word = dotted(path)
             document.report(path, f'a secret stands in the file: "{word}"', f"write {word}: ${{NAME}} and set NAME")
 
 
-def _as_written(options: SourceWords, loc: ValuePath, secret: str, said: Filled | None) -> str:
+def _as_written(options: SourceWords | None, loc: ValuePath, secret: str, said: Filled | None) -> str:
     """The secret with its variable, as it stands in the file; it may be only a part of a value."""
     if said is None:
         return secret
+    if options is None:
+        return said.written
     written = options.model_copy(update={str(loc[0]): said.written}) if len(loc) == 1 else options
     return dict(written.secrets()).get(loc, said.written) if len(loc) == 1 else said.written
 

@@ -51,7 +51,7 @@ class SourceWords(Word):
 
     def secrets(self) -> Iterator[tuple[ValuePath, str]]:
         """Every secret and its place; such a value has to come from the environment and is shown nowhere."""
-        yield from _secrets_in(self, ())
+        yield from secrets_in(self)
 
 
 class PatientWords(SourceWords):
@@ -368,16 +368,17 @@ BUILT_IN: dict[str, type[SourceWords]] = {
 }
 
 
-def _secrets_in(value: object, path: ValuePath) -> Iterator[tuple[ValuePath, str]]:
+def secrets_in(value: object, path: ValuePath = ()) -> Iterator[tuple[ValuePath, str]]:
+    """Every secret below a value, and its place."""
     match value:
         case SecretStr():
             yield path, value.get_secret_value()
         case BaseModel():
             for name in type(value).model_fields:
-                yield from _secrets_in(getattr(value, name), (*path, name))
+                yield from secrets_in(getattr(value, name), (*path, name))
         case dict():
             for key, item in value.items():
-                yield from _secrets_in(item, (*path, key))
+                yield from secrets_in(item, (*path, key))
         case list() | tuple():
             for number, item in enumerate(value):
-                yield from _secrets_in(item, (*path, number))
+                yield from secrets_in(item, (*path, number))

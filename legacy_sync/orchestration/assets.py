@@ -31,6 +31,7 @@ from legacy_sync.orchestration.partitions import build_dependency
 from legacy_sync.orchestration.progress import logged_to_dagster
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.settings import Settings
+from legacy_sync.sync.noting import noted
 from legacy_sync.sync.pipeline import Workspace, fetch_table, load_unit, preflight, require_table
 from legacy_sync.sync.report import Counts, FetchSummary, RunReport
 from legacy_sync.sync.windows import ALL, BESIDE_ROWS
@@ -102,7 +103,8 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, rerun: Rerun
             told_to_dagster(context, rerun),
             opened(layout.project, legacy_api, erp_database) as workspace,
         ):
-            summary = fetch_table(workspace, mapping, keys, full=config.full, accept=config.accept_shrink)
+            with noted(workspace, [mapping], context.run.run_id):
+                summary = fetch_table(workspace, mapping, keys, full=config.full, accept=config.accept_shrink)
             if config.accept_shrink:
                 context.add_output_metadata({"accepted_by": _user_of(context)})
             return _fetched(context, workspace, mapping, keys, summary)

@@ -1,4 +1,4 @@
-"""What is a code location made of? The definitions of one version of the mapping files, and the watch over edits."""
+"""What is a code location made of? The definitions of one version of the files, watch over edits, notifications."""
 
 import dagster as dg
 from dagster._core.definitions.definitions_load_context import DefinitionsLoadContext, DefinitionsLoadType
@@ -6,6 +6,7 @@ from dagster._core.definitions.definitions_load_context import DefinitionsLoadCo
 from legacy_sync.orchestration.build import build_definitions
 from legacy_sync.orchestration.kept import Version, choose_version
 from legacy_sync.orchestration.mappings_watch import build_mappings_watch
+from legacy_sync.orchestration.notifications import build_notifications
 from legacy_sync.settings import Settings
 
 PLANNED = "legacy_sync/mappings"
@@ -24,7 +25,7 @@ def build_location(settings: Settings) -> dg.Definitions:
         _chosen[:] = [(settings, planned, choose_version(settings, planned))]
     version = _chosen[0][2]
     context.add_to_pending_reconstruction_metadata(PLANNED, version.name)
-    watch = dg.Definitions(sensors=[build_mappings_watch(settings, version)])
+    watch = dg.Definitions(sensors=[build_mappings_watch(settings, version), build_notifications(settings, version)])
     return dg.Definitions.merge(build_definitions(version.settings), watch)
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from legacy_sync.errors import AbortRun, RetryLater
+from legacy_sync.errors import AbortRun, ErpUnavailable, RetryLater
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration.asking import renewal_name, requests_of
@@ -20,6 +20,7 @@ from legacy_sync.orchestration.requests import Ledger, busy_assets, loading_asse
 from legacy_sync.orchestration.resources import ErpDatabase, LegacyApi, opened
 from legacy_sync.orchestration.schedules import whole_jobs
 from legacy_sync.orchestration.watch import read_memory, settle
+from legacy_sync.sync.noting import note_source
 
 NAME = "legacy_changes"
 _TICK_SECONDS = 20.0
@@ -62,10 +63,15 @@ def _build(layout: Layout, source: str, minimum_seconds: int) -> dg.SensorDefini
                 settle(memory, context.instance, loaded_at, now)
                 tick = Tick(layout, source, workspace, ledger, memory, now, busy, loaded_at)
                 _look(tick)
+                if tick.has_answer:
+                    note_source(workspace, source, None)
                 requests = requests_of(tick, f"sensor {sensor_name(source)}")
         except RetryLater as error:
             if alarm := memory.outage.fail(error, now):
                 context.log.error(f"{source} is away: {alarm}")
+            if not isinstance(error, ErpUnavailable):
+                with opened(layout.project, legacy_api, erp_database) as workspace:
+                    note_source(workspace, source, error)
             return dg.SensorResult(skip_reason=memory.outage.in_words(now), cursor=memory.to_cursor())
         return _result(context, tick, requests)
 

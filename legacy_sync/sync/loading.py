@@ -309,6 +309,7 @@ class _Noted:
         self.report.outcome = "failed"
         try:
             with self.workspace.erp() as connection:
-                runs.finish_run(connection, self.report, str(error) or type(error).__name__)
+                failure = type(error).__name__
+                runs.finish_run(connection, self.report, str(error) or failure, failure)
         except LegacySyncError as second:
             logger.warning("run %s failed and the ledger could not be told: %s", self.report.run_id, second.what)

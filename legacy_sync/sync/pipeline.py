@@ -18,6 +18,7 @@ from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, leave_mark, plan_work, say_fetched, take_mark
 from legacy_sync.sync.load import Loader
 from legacy_sync.sync.loading import OnCommit, find_slices, finish, load_slices, loading, replay
+from legacy_sync.sync.noting import noted
 from legacy_sync.sync.prefetch import prefetch
 from legacy_sync.sync.report import Counts, FetchSummary, Progress, RunReport
 from legacy_sync.sync.windows import BY_STAMP
@@ -132,11 +133,13 @@ def run_unit(
     if len(mappings) == 1 and mappings[0].source.feed not in fetched:
         work = plan_work(workspace, mappings[0], partitions, full=full, accept=accept)
         if work.only_partition is not None and work.is_first:
-            return _run_first(workspace, work, work.only_partition, full=full, progress=progress, fetched=fetched)
+            with noted(workspace, mappings):
+                return _run_first(workspace, work, work.only_partition, full=full, progress=progress, fetched=fetched)
     for mapping in mappings:
         if mapping.source.feed not in fetched:
-            work = plan_work(workspace, mapping, partitions, full=full, accept=accept)
-            fetched[mapping.source.feed] = land(workspace, work, progress)
+            with noted(workspace, [mapping]):
+                work = plan_work(workspace, mapping, partitions, full=full, accept=accept)
+                fetched[mapping.source.feed] = land(workspace, work, progress)
     summaries = {m.entity: fetched[m.source.feed] for m in mappings}
     named = [p for summary in summaries.values() for p in summary.partitions] if partitions is not None else None
     chosen = list(dict.fromkeys(named)) if named is not None else None

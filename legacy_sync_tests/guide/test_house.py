@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "sources": SHAPES | {"settings", "sources"},
     "erp": SHAPES | {"settings", "erp", "ledger", "pyerp"},
     "ledger": SHAPES | {"settings", "erp", "ledger"},
+    "notify": SHAPES | {"settings", "erp.database", "ledger", "notify"},
     "sync": SHAPES | {"sync", "pyerp"},
 }
 TOUCHES_EDGES = (
@@ -52,6 +53,7 @@ TOUCHES_EDGES = (
     "life",
     "load",
     "loading",
+    "noting",
     "session",
     "pipeline",
     "reconcile",

@@ -7,6 +7,7 @@ import pytest
 from cli_setup import bare_cli, cli
 from desk_setup import desk, examples_erp
 from journey_setup import Journey, empty_store
+from notify_setup import hook, post, watcher
 from scenarios_setup import imported, whole_shop
 from services_setup import services
 from shop_setup import shop
@@ -18,11 +19,14 @@ __all__ = [
     "cli",
     "desk",
     "examples_erp",
+    "hook",
     "imported",
     "journey",
+    "post",
     "sample_journey",
     "services",
     "shop",
+    "watcher",
     "whole_shop",
 ]
 

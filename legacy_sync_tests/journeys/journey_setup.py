@@ -65,6 +65,7 @@ class Journey:
             "landing_keep": 50,
         }
         self.said = deepcopy(_one_partition_each())
+        self.variables: dict[str, str] = {}
         self._workspace: Workspace | None = None
 
     # --- mappings and runs
@@ -95,6 +96,7 @@ class Journey:
             "LEGACY_SYNC_LANDING": self.landing_root,
             "LEGACY_API_URL": self.server.url,
             "ERP_DATABASE_URL": self.erp_url,
+            **self.variables,
         }
 
     def run(self, entity: str = PARENTS, partitions: Sequence[str] | None = None, **how: Any) -> RunReport:

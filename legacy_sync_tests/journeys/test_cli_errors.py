@@ -12,7 +12,7 @@ from legacy_sync.settings import PROJECT_ROOT
 CLOSED = "127.0.0.1:1"
 COMMANDS = [
     ["demo"], ["up"], ["check"], ["plan"], ["run"], ["status"], ["reconcile"], ["quarantine"], ["conflicts"],
-    *(["quarantine", word] for word in ("list", "show", "replay", "discard")), ["conflicts", "list"],
+    ["notify"], *(["quarantine", word] for word in ("list", "show", "replay", "discard")), ["conflicts", "list"],
 ]  # fmt: skip
 
 

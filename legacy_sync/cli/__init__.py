@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from legacy_sync import __version__
-from legacy_sync.cli import checking, conflicts, demo, looking, quarantine, reconciling, syncing
+from legacy_sync.cli import checking, conflicts, demo, grants, looking, quarantine, reconciling, syncing
 from legacy_sync.cli.shell import CommandGroup, set_up_logging
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ def main(
 app.command()(demo.demo)
 app.command()(demo.up)
 app.command()(checking.check)
+app.command()(grants.grants)
 app.command()(syncing.plan)
 app.command()(syncing.run)
 app.command()(looking.status)

@@ -102,6 +102,7 @@ def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[L
 
 def _check_erp(workspace: Workspace, findings: Dict[str, _Finding]) -> list[LegacySyncError]:
     from legacy_sync.erp.catalog import find_table, list_tables
+    from legacy_sync.erp.rights import find_missing_rights
     from legacy_sync.mapping.preflight import check_mapping, find_warnings
 
     try:
@@ -110,6 +111,7 @@ def _check_erp(workspace: Workspace, findings: Dict[str, _Finding]) -> list[Lega
                 finding.problems += check_mapping(
                     finding.mapping, None, lambda name: find_table(connection, name), lambda: list_tables(connection)
                 )
+                finding.problems += find_missing_rights(connection, finding.mapping)
                 finding.warnings += find_warnings(finding.mapping, lambda name: find_table(connection, name))
     except LegacySyncError as error:
         return [error]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Self
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
 
 from legacy_sync.errors import ErpRefused, ErpUnavailable
 from legacy_sync.settings import mask_url
@@ -39,6 +41,26 @@ _GONE = (
 _REFUSED = (pg.InsufficientPrivilege, pg.UndefinedTable, pg.UndefinedColumn, pg.InvalidCatalogName, pg.InvalidPassword)
 
 
+class _Cursor(psycopg.Cursor[Any]):
+    """Lets composed names and constants hold a percent sign, which the driver would take for a placeholder."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """As always; only the parts of a composed query that stand for names and constants are guarded."""
+        if params is not None and isinstance(query, sql.Composed):
+            query = self._guarded(query)
+        return super().execute(query, params, **options)
+
+    def _guarded(self, query: sql.Composed) -> sql.Composed:
+        return sql.Composed([self._guarded_part(part) for part in query])
+
+    def _guarded_part(self, part: sql.Composable) -> sql.Composable:
+        if isinstance(part, sql.Composed):
+            return self._guarded(part)
+        if isinstance(part, sql.Identifier | sql.Literal) and "%" in (text := part.as_string(self)):
+            return sql.SQL(text.replace("%", "%%"))  # type: ignore[arg-type]
+        return part
+
+
 @contextmanager
 def connect(url: str) -> Iterator[psycopg.Connection]:
     """A connection with the session settings every statement here relies on; closed at the end.
@@ -47,8 +69,9 @@ def connect(url: str) -> Iterator[psycopg.Connection]:
     """
     with translated(f"ERP database {mask_url(url)}"):
         connection = psycopg.connect(
-            _plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None
-        )
+            _plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None,
+            cursor_factory=_Cursor,
+        )  # fmt: skip
         with connection:
             for statement in _SESSION:
                 connection.execute(statement)

@@ -358,7 +358,7 @@ def _qualified(index: UniqueIndex, shape: Shape) -> sql.Composed:
 
 def _candidates(shape: Shape, index: UniqueIndex) -> sql.Composed:
     """The final values of every row that is new or changes a column of the index, under the table's column names."""
-    needed = shape.table.columns if index.predicate else index.columns
+    needed = index.looked_at
     own = [c for c in needed if c in shape.columns]
     others = [c for c in needed if c not in shape.columns and c != shape.key.name]
     fresh = [sql.SQL("{} as {}").format(shape.fresh(c), sql.Identifier(c)) for c in own]

@@ -25,9 +25,8 @@ def grants(role: RoleOption = "legacy_sync", as_json: JsonOption = False) -> Non
     if as_json:
         print_json({"role": role, "database": database, "statements": statements})
         return
-    print(
-        f"-- What {len(project.mappings)} mappings need in the database {_in_line(database)}; for psql, as superuser."
-    )
+    count = len(project.mappings)
+    print(f"-- What {count} mappings need in the database {_in_line(database)}; to be run in psql, as a superuser.")
     print("-- Rights that the role has beside these in the schemas of the mapped tables are taken away.")
     print("begin;")
     for statement in statements:

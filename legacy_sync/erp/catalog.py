@@ -95,6 +95,9 @@ where k.conrelid = %s and k.contype = 'f' and cardinality(k.conkey) = 1
 
 def find_table(connection: psycopg.Connection, name: str) -> ErpTable | None:
     """The table `name` (or `schema.name`) on the search path, or None if there is none."""
+    parts = name.split(".")
+    if len(parts) > 2 or "" in parts or "\x00" in name:  # PostgreSQL would not take it as a name
+        return None
     row = connection.execute(
         "select c.oid, n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.oid = to_regclass(%s) and c.relkind in ('r', 'p')",

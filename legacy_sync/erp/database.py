@@ -57,7 +57,7 @@ class _Cursor(psycopg.Cursor[Any]):
         if isinstance(part, sql.Composed):
             return self._guarded(part)
         if isinstance(part, sql.Identifier | sql.Literal) and "%" in (text := part.as_string(self)):
-            return sql.SQL(text.replace("%", "%%"))  # type: ignore[arg-type]
+            return sql.SQL(text.replace("%", "%%"))
         return part
 
 

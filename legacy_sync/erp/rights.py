@@ -74,11 +74,12 @@ class Rights:
                 to = related.tables.get(part.to or (reference.to if reference else ""))
                 if to is not None:
                     self._of(to).add(SELECT, [part.column, *part.where, *to.primary_key])
-        for word in (*mapping.backfill, *mapping.derive):
-            reference = mapping.fields[word.through].reference
+        written = [(word.through, word.into) for word in mapping.backfill]
+        for through, into in [*written, *((word.through, word.into) for word in mapping.derive)]:
+            reference = mapping.fields[through].reference
             if reference and (parent := related.tables.get(reference.to)):
-                self._of(parent).add(SELECT, [word.into, *parent.primary_key])
-                self._of(parent).add(UPDATE, [word.into])
+                self._of(parent).add(SELECT, [into, *parent.primary_key])
+                self._of(parent).add(UPDATE, [into])
 
     def _add_target(self, mapping: Mapping, table: ErpTable) -> None:
         target, deletes = mapping.target, mapping.deletes
@@ -88,8 +89,7 @@ class Rights:
             if set(index.columns) & set(mapping.columns):
                 needed.add(SELECT, index.looked_at)
         needed.add(SELECT, (name for name in _named_in_rules(mapping) if name in table.columns))
-        needed.add(UPDATE, (c for c in mapping.columns if c not in target.owned_by_erp))
-        needed.add(UPDATE, [target.updated_at, *deletes.set])
+        needed.add(UPDATE, [*mapping.columns, target.updated_at, *deletes.set])
         if target.rows == "all":
             written = [*table.primary_key, *mapping.columns, *target.on_insert, target.created_at, target.updated_at]
             needed.add(INSERT, written)
@@ -228,9 +228,8 @@ def _problem(
 
 
 def _said(right: str) -> str:
-    return {SELECT: "read", INSERT: "insert into", DELETE: "delete from", _USAGE: "use the sequence of"}.get(
-        right, right
-    )
+    said = {SELECT: "read", INSERT: "insert into", DELETE: "delete from", _USAGE: "use the sequence of"}
+    return said.get(right, right)
 
 
 def grants_of(table: TableRights, user: sql.Identifier) -> Iterator[sql.Composed]:

@@ -13,7 +13,7 @@ from legacy_sync.mapping.model import Mapping
 
 @contextmanager
 def limited_user(erp_url: str, mappings: Iterable[Mapping]) -> Iterator[str]:
-    """The URL of the same database for a user who has just the rights of these mappings; the user is gone afterwards."""
+    """The URL of the same database for a user who has just the rights of these mappings, gone afterwards."""
     role = f"sync-{token_hex(4)}"  # a name that has to be quoted
     with psycopg.connect(erp_url, autocommit=True) as owner:
         run_grants(owner, mappings, role)

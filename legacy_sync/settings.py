@@ -28,6 +28,7 @@ class Settings:
     api_url: str | None = None
     api_user: str | None = None
     api_password: str | None = field(default=None, repr=False)
+    api_ca: str | None = None
     erp_url: str | None = field(default=None, repr=False)
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -82,6 +83,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api_url=_url(env, "LEGACY_API_URL", ("http", "https")),
         api_user=env.get("LEGACY_API_USER") or None,
         api_password=env.get("LEGACY_API_PASSWORD") or None,
+        api_ca=env.get("LEGACY_API_CA") or None,
         erp_url=_url(env, "ERP_DATABASE_URL", ("postgresql", "postgres")),
         values=env,
     )

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import errors as pg
 from psycopg import sql
 
+from legacy_sync.erp.transport import find_refusal
 from legacy_sync.errors import ErpRefused, ErpUnavailable
 from legacy_sync.settings import mask_url
 
@@ -107,6 +108,8 @@ def translated(where: str) -> Iterator[None]:
 
 def _lost(error: psycopg.Error, where: str) -> ErpUnavailable | ErpRefused:
     text = _first_line(error)
+    if refusal := find_refusal(str(error), where):
+        return refusal
     if "password authentication failed" in text or "does not exist" in text:
         return ErpRefused(
             f"the ERP database refuses: {text}",

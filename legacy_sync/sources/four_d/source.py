@@ -282,6 +282,7 @@ def create(settings: Settings, options: Mapping[str, Any] | None = None) -> Four
     """The 4D server of the settings; `options` are checked fields of ClientOptions by name."""
     options = dict(options or {})
     url = str(options.pop("url", None) or settings.require_api_url())
+    options.setdefault("ca_file", settings.api_ca)
     credentials = Credentials(settings.api_user, settings.api_password or "") if settings.api_user else None
     return FourDSource(SimpleAPIClient(url, credentials, ClientOptions(**options), settings.sessions))
 

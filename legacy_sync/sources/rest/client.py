@@ -41,6 +41,7 @@ from legacy_sync.mapping.source_words import (
 )
 from legacy_sync.settings import MASK, mask_url
 from legacy_sync.sources.plain import read_path
+from legacy_sync.sources.tls import tls_failure, trusted
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ _BLOCK = 1 << 18
 _MESSAGES = ("message", "error.message", "error", "detail", "errors.0.message", "errors.0")
 _LONGEST_MESSAGE = 200
 _LONGEST_PAUSE_SECONDS = 120.0
+_HOW_TO_TRUST = "a PEM file with the certificate of the authority that issued the server's"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -129,6 +131,7 @@ class RestClient:
         self._spec = spec
         self._words = cast(RestWords, spec.options)
         self._base = _base_of(spec)
+        self._verify = trusted(self._words.ca_file, spec.place, spec.how_to_set("ca_file"))
         self._secrets = [secret for _, secret in self._words.secrets() if secret]
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json", "User-Agent": "legacy_sync", **self._words.headers})
@@ -188,11 +191,13 @@ class RestClient:
                 question.table.method,
                 **self._written(question, where),
                 timeout=(words.connect_timeout_seconds, words.timeout_seconds),
-                verify=words.ca_file or True,
+                verify=self._verify,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 content = b"".join(response.iter_content(_BLOCK))
+        except requests.exceptions.SSLError as error:
+            raise tls_failure(error, where, f"{self._spec.how_to_set('ca_file')}: {_HOW_TO_TRUST}") from None
         except requests.RequestException as error:
             raise SourceUnavailable(
                 f"the service did not answer completely: {_cause(error)}",
@@ -221,7 +226,7 @@ class RestClient:
         written: dict[str, Any] = {"url": self._address(question, where), "params": params, "headers": headers}
         if question.table.method == "POST":
             written["json" if question.table.body_format == "json" else "data"] = body
-        return {**written, "auth": login}
+        return {**written, "auth": login or _as_it_is}
 
     def _require(self, auth: Any, number: int, where: str) -> None:
         """A login without a value would only be refused with less to go by."""
@@ -329,6 +334,11 @@ def _log_pause(state: tenacity.RetryCallState) -> None:
     logger.warning("%s; asked again in %.1f s (attempt %d; %s)", what, pause, state.attempt_number, where)
 
 
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No login: without this, `requests` would take one from the .netrc of this user."""
+    return request
+
+
 def _base_of(spec: SourceSpec) -> str:
     url = cast(RestWords, spec.options).url.rstrip("/")
     parts = urlsplit(url)
@@ -343,8 +353,6 @@ def _base_of(spec: SourceSpec) -> str:
 
 
 def _cause(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate could not be verified"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.Timeout):

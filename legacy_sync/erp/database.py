@@ -10,9 +10,10 @@ from typing import Any, Self
 import psycopg
 from psycopg import errors as pg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from legacy_sync.erp.transport import find_refusal
-from legacy_sync.errors import ErpRefused, ErpUnavailable
+from legacy_sync.errors import ErpRefused, ErpUnavailable, SettingsInvalid
 from legacy_sync.settings import mask_url
 
 # Texts of values (::text) are compared between runs, so everything that shapes them is fixed here.
@@ -70,7 +71,7 @@ def connect(url: str) -> Iterator[psycopg.Connection]:
     """
     with translated(f"ERP database {mask_url(url)}"):
         connection = psycopg.connect(
-            _plain(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None,
+            _readable(url), autocommit=True, application_name="legacy_sync", connect_timeout=10, prepare_threshold=None,
             cursor_factory=_Cursor,
         )  # fmt: skip
         with connection:
@@ -128,5 +129,16 @@ def _first_line(error: psycopg.Error) -> str:
     return text.strip().splitlines()[0]
 
 
-def _plain(url: str) -> str:
-    return re.sub(r"^postgres(?:ql)?(\+\w+)?://", "postgresql://", url)
+def _readable(url: str) -> str:
+    """The URL as the driver takes it; its own words for one it cannot read would repeat the password."""
+    plain = re.sub(r"^postgres(?:ql)?(\+\w+)?://", "postgresql://", url)
+    try:
+        conninfo_to_dict(plain)
+    except psycopg.ProgrammingError:
+        raise SettingsInvalid(
+            "the address of the ERP database cannot be read",
+            where="environment variable ERP_DATABASE_URL",
+            next_step="write it as postgresql://user:password@host:port/database; signs such as @ / # % are %40 %2F %23"
+            " %25 in a password, and behind ? only options of PostgreSQL are known",
+        ) from None
+    return plain

@@ -44,7 +44,7 @@ class FilesSource:
         self._counted: dict[tuple[FoundFile, ...], tuple[str | None, date | None, Probe]] = {}
 
     def __repr__(self) -> str:
-        return f"FilesSource({self._words.folder!r})"
+        return f"FilesSource({self._words.address!r})"
 
     def describe(self) -> dict[str, TableInfo]:
         """The tables of the source file; of those without `columns` the beginning of a file is read."""

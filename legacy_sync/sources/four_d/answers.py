@@ -20,6 +20,7 @@ from legacy_sync.errors import (
     SourceUnavailable,
     SourceUntrustworthy,
 )
+from legacy_sync.settings import mask_url
 
 UNKNOWN_TABLE = 1800
 ENTITY_SET_LOST = frozenset({1802, 1803})
@@ -64,7 +65,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, where: str
     said = _said(status, errors, body, parsed is None)
     _raise_for_login_and_sessions(status, codes, said, where)
     if 300 <= status < 400:
-        raise _refused(f'the server redirects to "{headers.get("Location", "?")}"', where, "set LEGACY_API_URL to it")
+        raise _refused(
+            f'the server redirects to "{mask_url(headers.get("Location", "?"))}"', where, "set LEGACY_API_URL to it"
+        )
     if parsed is None:
         raise _unavailable(said, where)
     _raise_for_codes(codes, said, where)

@@ -289,7 +289,7 @@ class RestClient:
         if status in (401, 403):
             return SourceRefused(what, where=where, next_step=self._login_step())
         if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", "")).netloc or "another path"
+            target = _host_of(response.headers.get("Location", "")) or "another path"
             return SourceRefused(f"{what}, to {target}", where=where, next_step=self._spec.how_to_set("url"))
         if status >= 500:
             return SourceUnavailable(what, where=where, next_step="wait, then run again")
@@ -362,6 +362,13 @@ def _cause(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.ConnectionError):
         return "the connection failed or broke"
     return type(error).__name__
+
+
+def _host_of(location: str) -> str:
+    try:
+        return urlsplit(location).netloc.rsplit("@", 1)[-1]
+    except ValueError:
+        return ""
 
 
 def _seconds_to_wait(header: str | None) -> float:

@@ -8,6 +8,7 @@ folder: `LoginNeeded` (the client logs in again) and `EntitySetLost` (the reader
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ REQUEST_REFUSED = frozenset({1801, *range(1804, 1814), *range(1815, 1822)})
 _ERROR_KEYS = ("__ERROR", "__ERRORS", "errors")
 _ENTITY_ERROR_KEYS = ("__ERROR", "__ERRORS")
 _LONGEST_TEXT = 300
+_CODE = re.compile(r"-?[0-9]{1,9}")
 
 
 class LoginNeeded(RetryLater):
@@ -123,7 +125,7 @@ def _parse_leniently(text: bytes) -> object | None:
         loose = json.loads(text.decode(), strict=False, parse_constant=lambda _: None)
         parsed: object = orjson.loads(json.dumps(loose, ensure_ascii=False).encode("utf-8", "replace"))
         return parsed
-    except (json.JSONDecodeError, UnicodeDecodeError, orjson.JSONDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no text, a number of thousands of digits; brackets without end
         return None
 
 
@@ -148,7 +150,7 @@ def _as_error(item: object) -> ServerError:
         return ServerError(0, _one_line(str(item)))
     code = item.get("errCode", item.get("code", 0))
     message = item.get("message") or item.get("statusText") or "no message"
-    return ServerError(int(code) if str(code).lstrip("-").isdigit() else 0, _one_line(str(message)))
+    return ServerError(int(code) if _CODE.fullmatch(str(code)) else 0, _one_line(str(message)))
 
 
 def _one_line(text: str) -> str:

@@ -156,9 +156,9 @@ def _park_homeless(connection: psycopg.Connection, shape: Shape) -> None:
     )
     select = sql.SQL(
         "select s._row, s._key, 'no_erp_row', {label}, {value},"
-        " format('no free row of {table} has %s = \"%s\"', {label}::text, {value})"
+        " format('no free row of %s has %s = \"%s\"', {table}::text, {label}::text, {value})"
         " from ls_plan p join ls_stage s using (_row) where p.decision = 'new'"
-    ).format(label=sql.Literal(", ".join(names)), value=value, table=sql.SQL(shape.table.name))
+    ).format(label=sql.Literal(", ".join(names)), value=value, table=sql.Literal(shape.table.name))
     if park_staged(connection, select):
         forget_parked(connection, PLAN)
 

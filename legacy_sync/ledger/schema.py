@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from importlib import resources
-from typing import LiteralString
 
 import psycopg
 from psycopg import errors as pg
-from psycopg import sql
 
 from legacy_sync.errors import LedgerUnusable
 
@@ -28,7 +26,7 @@ def migrate(connection: psycopg.Connection) -> list[str]:
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
             # `if not exists` would ask for the right to create schemas even where an administrator made this one
-            if not _has(connection, "to_regnamespace('legacy_sync')"):
+            if not _is_true(connection.execute("select to_regnamespace('legacy_sync') is not null").fetchone()):
                 connection.execute("create schema legacy_sync")
             connection.execute(
                 "create table if not exists legacy_sync.migration"
@@ -69,14 +67,13 @@ def _apply(connection: psycopg.Connection, known: dict[str, str]) -> list[str]:
 
 
 def _is_current(connection: psycopg.Connection, known: dict[str, str]) -> bool:
-    if not _has(connection, "to_regclass('legacy_sync.migration')"):
+    if not _is_true(connection.execute("select to_regclass('legacy_sync.migration') is not null").fetchone()):
         return False
     applied: dict[str, str] = dict(connection.execute("select name, checksum from legacy_sync.migration").fetchall())
     return applied == {name: _checksum(text) for name, text in known.items()}
 
 
-def _has(connection: psycopg.Connection, name: LiteralString) -> bool:
-    row = connection.execute(sql.SQL("select {} is not null").format(sql.SQL(name))).fetchone()
+def _is_true(row: tuple[bool] | None) -> bool:
     return bool(row and row[0])
 
 

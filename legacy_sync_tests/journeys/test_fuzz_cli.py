@@ -129,7 +129,7 @@ def judged(said: Said) -> None:
     assert said.code in (0, 3) or said.err.strip() or said.out.strip()
 
 
-@fuzzed(25, shrink=False)
+@fuzzed(20, shrink=False)
 @given(command=st.sampled_from(COMMANDS), words=st.lists(st.sampled_from(WORDS), max_size=4))
 def test_whatever_is_typed_ends_with_a_result_or_a_sentence(
     hurried: Cli, command: tuple[str, ...], words: list[str]
@@ -137,7 +137,7 @@ def test_whatever_is_typed_ends_with_a_result_or_a_sentence(
     judged(hurried(*command, *words))
 
 
-@fuzzed(20, shrink=False)
+@fuzzed(12, shrink=False)
 @given(
     command=st.sampled_from(("check", "run", "status", "grants")),
     variables=st.sampled_from(sorted(VARIABLES)).flatmap(

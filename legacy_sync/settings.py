@@ -113,9 +113,13 @@ def mask_url(url: str) -> str:
 
 def _folder(value: str | None) -> Path:
     folder = Path(value) if value else PROJECT_ROOT / "mappings"
-    if not folder.is_dir():
+    try:
+        is_there = folder.is_dir()
+    except (OSError, ValueError):  # a name too long for any file system, or with a sign none has
+        is_there = False
+    if not is_there:
         raise SettingsInvalid(
-            f'the mappings folder "{folder}" does not exist',
+            f'the mappings folder "{str(folder)[:200]}" does not exist',
             where="environment variable LEGACY_SYNC_MAPPINGS",
             next_step="point LEGACY_SYNC_MAPPINGS at the folder with the mapping files",
         )

@@ -74,6 +74,12 @@ def test_sessions_lie_beside_a_local_landing(tmp_path):
     assert settings.sessions == tmp_path / "sessions"
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "a\0b"])
+def test_a_folder_that_no_file_system_can_have_is_not_there(name):
+    with pytest.raises(SettingsInvalid, match="does not exist"):
+        read_settings({"LEGACY_SYNC_MAPPINGS": name})
+
+
 def test_missing_mappings_folder_is_named(tmp_path):
     with pytest.raises(SettingsInvalid, match="does not exist"):
         read_settings({"LEGACY_SYNC_MAPPINGS": str(tmp_path / "none")})

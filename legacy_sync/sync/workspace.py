@@ -86,7 +86,8 @@ def preflight(
 ) -> None:
     """Checks the mappings against both live catalogs, and the legacy one against what it was; raises SchemaDrift.
 
-    The error has every problem; rights that are missing in the ERP database are an ErpRefused. `accept`: a person says that columns of another type are as they should be.
+    The error has every problem; rights that are missing in the ERP database are an ErpRefused. `accept`: a person says
+    that columns of another type are as they should be.
     `remember`: the legacy tables are noted as they are now, if nothing stops their mappings.
     A source that cannot be asked raises its own error, unless there are others: they go on, and the run of its
     own entities will say what is wrong with it.

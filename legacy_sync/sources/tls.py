@@ -5,8 +5,6 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
-import requests
-
 from legacy_sync.errors import LegacySyncError, SettingsInvalid, SourceRefused, SourceUnavailable
 
 _EXPIRED, _NOT_YET_VALID = 10, 9
@@ -30,8 +28,8 @@ def trusted(ca_file: str | None, where: str, how_to_set: str) -> str | bool:
     return ca_file
 
 
-def tls_failure(error: requests.exceptions.SSLError, where: str, how_to_trust: str) -> LegacySyncError:
-    """A refusal where the certificate is not to be trusted; else a trouble that may pass."""
+def tls_failure(error: OSError, where: str, how_to_trust: str) -> LegacySyncError:
+    """What an SSLError of `requests` means: a refusal where the certificate is not to be trusted; else a trouble that may pass."""
     reason = _find_reason(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         what, next_step = _judged(reason, how_to_trust)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,11 @@ from legacy_sync.errors import SettingsInvalid
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 MASK = "***"
+# All up to the last @: a password may hold an unescaped one, or a slash.
+_PASSWORD = re.compile(r"^((?:[\w+.-]+://(?!/)|(?![\w+.-]+://))[^:@]*):.*@", re.DOTALL)
+_KEY_IN_QUERY = re.compile(
+    r"([?&;][^=&;]*(?:pass|pwd|token|secret|key|sig|auth|credential)[^=&;]*=)[^&;#\s]*", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,10 @@ class Settings:
     environment: str
     mappings: Path
     landing: str
-    api_url: str | None = None
+    api_url: str | None = field(default=None, repr=False)
     api_user: str | None = None
     api_password: str | None = field(default=None, repr=False)
+    api_ca: str | None = None
     erp_url: str | None = field(default=None, repr=False)
     values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -87,6 +94,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         api_url=_url(env, "LEGACY_API_URL", ("http", "https")),
         api_user=env.get("LEGACY_API_USER") or None,
         api_password=env.get("LEGACY_API_PASSWORD") or None,
+        api_ca=env.get("LEGACY_API_CA") or None,
         erp_url=_url(env, "ERP_DATABASE_URL", ("postgresql", "postgres")),
         values=env,
     )
@@ -103,18 +111,20 @@ def own_folder() -> Path:
 
 
 def mask_url(url: str) -> str:
-    """The URL without its password, fit for logs."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    return url.replace(f":{parts.password}@", f":{MASK}@", 1)
+    """The URL without its password and keys, fit for logs; of what is no URL rather too much is masked."""
+    url = _PASSWORD.sub(rf"\1:{MASK}@", url)
+    return _KEY_IN_QUERY.sub(rf"\1{MASK}", url)
 
 
 def _folder(value: str | None) -> Path:
     folder = Path(value) if value else PROJECT_ROOT / "mappings"
-    if not folder.is_dir():
+    try:
+        is_there = folder.is_dir()
+    except (OSError, ValueError):  # a name too long for any file system, or with a sign none has
+        is_there = False
+    if not is_there:
         raise SettingsInvalid(
-            f'the mappings folder "{folder}" does not exist',
+            f'the mappings folder "{str(folder)[:200]}" does not exist',
             where="environment variable LEGACY_SYNC_MAPPINGS",
             next_step="point LEGACY_SYNC_MAPPINGS at the folder with the mapping files",
         )
@@ -127,6 +137,8 @@ def _url(env: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str | N
         return None
     try:
         parts = urlsplit(value)
+        if parts.netloc.count("@") > 1 or "@" in parts.fragment:
+            raise _no_url(name, "the login in the URL is ambiguous; @ is written %40 there, # is %23", schemes)
         is_usable = parts.scheme.split("+")[0] in schemes and (parts.port is None or parts.port > 0)
     except ValueError:  # a port that is no number, half an IPv6 address
         raise _no_url(name, "the value cannot be read as a URL", schemes) from None

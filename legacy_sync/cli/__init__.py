@@ -12,6 +12,7 @@ from legacy_sync.cli import (
     conflicts,
     demo,
     exporting,
+    grants,
     looking,
     notify,
     quarantine,
@@ -54,6 +55,7 @@ def main(
 app.command()(demo.demo)
 app.command()(demo.up)
 app.command()(checking.check)
+app.command()(grants.grants)
 app.command()(syncing.plan)
 app.command()(syncing.run)
 app.command()(looking.status)

@@ -24,6 +24,7 @@ from legacy_sync.cli.shell import (
     show_error,
     show_problems,
 )
+from legacy_sync.cli.transport import Transport, of_erp, of_sources
 from legacy_sync.errors import LegacySyncError, Problem
 
 if TYPE_CHECKING:
@@ -71,11 +72,14 @@ def check(
         project = load_project(settings)
         findings = {m.entity: _Finding(m, project.files[m.entity]) for m in project.ordered(entities or None)}
         unreachable: list[LegacySyncError] = []
+        transports: list[Transport] = []
         if not offline:
             with closing(open_workspace(settings, project)) as workspace:
-                unreachable = [*_check_legacy(workspace, findings), *_check_erp(workspace, findings)]
+                servers = dict.fromkeys(finding.mapping.source.server for finding in findings.values())
+                transports += of_sources(settings, project, servers)
+                unreachable = [*_check_legacy(workspace, findings), *_check_erp(workspace, findings, transports)]
     ok = not unreachable and not any(finding.problems for finding in findings.values())
-    _show(findings, unreachable, ok=ok, offline=offline, as_json=as_json)
+    _show(findings, unreachable, transports, ok=ok, offline=offline, as_json=as_json)
     if not ok:
         raise typer.Exit(max([exit_code(error) for error in unreachable], default=ABORTED))
 
@@ -100,16 +104,21 @@ def _check_legacy(workspace: Workspace, findings: Dict[str, _Finding]) -> list[L
     return list(unreachable.values())
 
 
-def _check_erp(workspace: Workspace, findings: Dict[str, _Finding]) -> list[LegacySyncError]:
+def _check_erp(
+    workspace: Workspace, findings: Dict[str, _Finding], transports: list[Transport]
+) -> list[LegacySyncError]:
     from legacy_sync.erp.catalog import find_table, list_tables
+    from legacy_sync.erp.rights import find_missing_rights
     from legacy_sync.mapping.preflight import check_mapping, find_warnings
 
     try:
         with workspace.erp() as connection:
+            transports.append(of_erp(connection))
             for finding in findings.values():
                 finding.problems += check_mapping(
                     finding.mapping, None, lambda name: find_table(connection, name), lambda: list_tables(connection)
                 )
+                finding.problems += find_missing_rights(connection, finding.mapping)
                 finding.warnings += find_warnings(finding.mapping, lambda name: find_table(connection, name))
     except LegacySyncError as error:
         return [error]
@@ -117,7 +126,13 @@ def _check_erp(workspace: Workspace, findings: Dict[str, _Finding]) -> list[Lega
 
 
 def _show(
-    findings: Dict[str, _Finding], unreachable: list[LegacySyncError], *, ok: bool, offline: bool, as_json: bool
+    findings: Dict[str, _Finding],
+    unreachable: list[LegacySyncError],
+    transports: list[Transport],
+    *,
+    ok: bool,
+    offline: bool,
+    as_json: bool,
 ) -> None:
     for error in unreachable:
         show_error(error)
@@ -125,8 +140,19 @@ def _show(
     if as_json:
         failures = [asdict(problem) for error in unreachable for problem in problems_of(error)]
         entities = [finding.to_json() for finding in findings.values()]
-        print_json({"ok": ok, "offline": offline, "entities": entities, "unreachable": failures})
+        print_json(
+            {
+                "ok": ok,
+                "offline": offline,
+                "entities": entities,
+                "unreachable": failures,
+                "connections": [asdict(transport) for transport in transports],
+            }
+        )
         return
+    for transport in transports:
+        text = f"warning: {transport.warning}" if transport.warning else transport.in_words
+        console().print(text, markup=False, soft_wrap=True)
     for finding in findings.values():
         for warning in finding.warnings:
             console().print(f"note: {warning}", markup=False, soft_wrap=True)

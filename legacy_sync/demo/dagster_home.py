@@ -41,7 +41,7 @@ def write_workspace(folder: DemoFolder, port: int) -> Path:
     """Where the web server and the daemon find the code server."""
     server = {"host": "127.0.0.1", "port": port, "location_name": CODE_LOCATION}
     file = folder.dagster / "workspace.yaml"
-    file.write_text(json.dumps({"load_from": [{"grpc_server": server}]}), encoding="utf-8")
+    write_private(file, json.dumps({"load_from": [{"grpc_server": server}]}))
     return file
 
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
-from legacy_sync.demo.state import DemoFolder
+from legacy_sync.demo.state import DemoFolder, private
 from legacy_sync.errors import ErpRefused, ErpUnavailable
 
 _END_SECONDS = 5
@@ -23,7 +23,7 @@ class Imports:
     def __init__(self, folder: DemoFolder) -> None:
         folder.make()
         self.log = folder.logs / "dagster.log"
-        with self.log.open("wb") as log:
+        with open(self.log, "wb", opener=private) as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "legacy_sync.demo.tied", str(os.getpid()),
                  sys.executable, "-m", "legacy_sync.demo.dagster_worker"],

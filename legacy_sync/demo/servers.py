@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from legacy_sync.demo.state import DemoFolder, Servers
+from legacy_sync.demo.state import DemoFolder, Servers, private
 from legacy_sync.errors import EntityBusy, ErpUnavailable
 
 _STOP_SECONDS = 8
@@ -46,13 +46,14 @@ def hosted(
     command = [sys.executable, "-m", "legacy_sync.demo.host", f"--folder={folder.root}", *sample.arguments]
     flags = {"--four-d": four_d, "--fresh": fresh, "--detached": keep}
     command += [flag for flag, wanted in flags.items() if wanted]
-    with (folder.logs / "host.log").open("ab") as log:
+    with open(folder.logs / "host.log", "ab", opener=private) as log:
         host = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL if keep else subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             start_new_session=True,
+            umask=0o077,
         )
     ended_well = False
     try:
@@ -112,7 +113,7 @@ class Tied:
     def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
         self.name = name
         self.log = log
-        with log.open("wb") as file:
+        with open(log, "wb", opener=private) as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "legacy_sync.demo.tied", str(os.getpid()), *command],
                 stdin=subprocess.DEVNULL,
@@ -120,6 +121,7 @@ class Tied:
                 stderr=subprocess.STDOUT,
                 env=dict(environment),
                 start_new_session=True,
+                umask=0o077,
             )
 
     def check(self) -> None:

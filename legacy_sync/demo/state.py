@@ -81,7 +81,7 @@ class DemoFolder:
 
     def lock(self) -> IO[bytes] | None:
         """The lock of the servers, to be kept open; None if another process has it."""
-        file = (self.root / "host.lock").open("ab")
+        file = open(self.root / "host.lock", "ab", opener=private)  # noqa: SIM115  # the caller closes it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -130,6 +130,11 @@ class DemoFolder:
     def forget_servers(self) -> None:
         """Nothing runs any more."""
         (self.root / "servers.json").unlink(missing_ok=True)
+
+
+def private(path: str, flags: int) -> int:
+    """An opener for files that only this user can read."""
+    return os.open(path, flags, 0o600)
 
 
 def write_private(file: Path, text: str) -> None:

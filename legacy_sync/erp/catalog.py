@@ -25,11 +25,17 @@ class Column:
 
 @dataclass(frozen=True)
 class UniqueIndex:
-    """One unique index; `predicate` is the SQL condition of a partial one."""
+    """One unique index; `predicate` is the SQL condition of a partial one, about the columns `condition_columns`."""
 
     name: str
     columns: tuple[str, ...]
     predicate: str | None
+    condition_columns: tuple[str, ...] = ()
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """All columns that decide whether a row fits."""
+        return tuple(dict.fromkeys((*self.columns, *self.condition_columns)))
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,12 @@ select c.relname as name, i.indisprimary as is_primary,
        array(select a.attname from unnest(i.indkey::int2[]) with ordinality k(attnum, n)
              join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum order by k.n) as columns,
        0 = any(i.indkey::int2[]) as has_expression,
-       pg_get_expr(i.indpred, i.indrelid) as predicate
+       pg_get_expr(i.indpred, i.indrelid) as predicate,
+       array(select a.attname from pg_depend d
+             join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+             where i.indpred is not null and d.classid = 'pg_class'::regclass and d.objid = i.indexrelid
+               and d.refclassid = 'pg_class'::regclass and d.refobjid = i.indrelid and d.refobjsubid > 0
+             order by a.attnum) as condition_columns
 from pg_index i join pg_class c on c.oid = i.indexrelid
 where i.indrelid = %s and i.indisunique and i.indisvalid
 order by c.relname
@@ -102,6 +113,9 @@ order by k.conname
 
 def find_table(connection: psycopg.Connection, name: str) -> ErpTable | None:
     """The table `name` (or `schema.name`) on the search path, or None if there is none."""
+    parts = name.split(".")
+    if len(parts) > 2 or "" in parts or "\x00" in name:  # PostgreSQL would not take it as a name
+        return None
     row = connection.execute(
         "select c.oid, n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
         " where c.oid = to_regclass(%s) and c.relkind in ('r', 'p')",
@@ -117,7 +131,7 @@ def find_table(connection: psycopg.Connection, name: str) -> ErpTable | None:
         checks = tuple(Check(r["name"], tuple(r["columns"]), r["expression"]) for r in cursor.execute(_CHECKS, [oid]))
     primary = next((tuple(r["columns"]) for r in indexes if r["is_primary"]), ())
     uniques = tuple(
-        UniqueIndex(r["name"], tuple(r["columns"]), r["predicate"])
+        UniqueIndex(r["name"], tuple(r["columns"]), r["predicate"], tuple(r["condition_columns"]))
         for r in indexes
         if not r["is_primary"] and not r["has_expression"]
     )

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from psycopg import errors as pg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 
 from legacy_sync.erp.holders import locked_out
-from legacy_sync.errors import ErpRefused, ErpUnavailable
+from legacy_sync.erp.transport import find_refusal
+from legacy_sync.errors import ErpRefused, ErpUnavailable, SettingsInvalid
 from legacy_sync.mapping.model import Erp
 from legacy_sync.settings import mask_url
 
@@ -61,6 +64,26 @@ _REFUSED = (pg.InsufficientPrivilege, pg.UndefinedTable, pg.UndefinedColumn, pg.
 _PATIENCE = Erp()
 
 
+class _Cursor(psycopg.Cursor[Any]):
+    """Lets composed names and constants hold a percent sign, which the driver would take for a placeholder."""
+
+    def execute(self, query: Any, params: Any = None, **options: Any) -> Self:
+        """As always; only the parts of a composed query that stand for names and constants are guarded."""
+        if params is not None and isinstance(query, sql.Composed):
+            query = self._guarded(query)
+        return super().execute(query, params, **options)
+
+    def _guarded(self, query: sql.Composed) -> sql.Composed:
+        return sql.Composed([self._guarded_part(part) for part in query])
+
+    def _guarded_part(self, part: sql.Composable) -> sql.Composable:
+        if isinstance(part, sql.Composed):
+            return self._guarded(part)
+        if isinstance(part, sql.Identifier | sql.Literal) and "%" in (text := part.as_string(self)):
+            return sql.SQL(text.replace("%", "%%"))
+        return part
+
+
 @contextmanager
 def connect(url: str, patience: Erp = _PATIENCE) -> Iterator[psycopg.Connection]:
     """A connection with the session settings every statement here relies on; closed at the end.
@@ -69,11 +92,12 @@ def connect(url: str, patience: Erp = _PATIENCE) -> Iterator[psycopg.Connection]
     """
     with translated(f"ERP database {mask_url(url)}"):
         connection = psycopg.connect(
-            _plain(url),
+            _readable(url),
             autocommit=True,
             application_name=APPLICATION,
             connect_timeout=10,
             prepare_threshold=None,
+            cursor_factory=_Cursor,
             **_ALIVE,
         )
         with connection:
@@ -146,6 +170,8 @@ def translated(where: str, connection: psycopg.Connection | None = None) -> Iter
 
 def _lost(error: psycopg.Error, where: str) -> ErpUnavailable | ErpRefused:
     text = _first_line(error)
+    if refusal := find_refusal(str(error), where):
+        return refusal
     if "password authentication failed" in text or "does not exist" in text:
         return ErpRefused(
             f"the ERP database refuses: {text}",
@@ -164,5 +190,16 @@ def _first_line(error: psycopg.Error) -> str:
     return text.strip().splitlines()[0]
 
 
-def _plain(url: str) -> str:
-    return re.sub(r"^postgres(?:ql)?(\+\w+)?://", "postgresql://", url)
+def _readable(url: str) -> str:
+    """The URL as the driver takes it; its own words for one it cannot read would repeat the password."""
+    plain = re.sub(r"^postgres(?:ql)?(\+\w+)?://", "postgresql://", url)
+    try:
+        conninfo_to_dict(plain)
+    except psycopg.ProgrammingError:
+        raise SettingsInvalid(
+            "the address of the ERP database cannot be read",
+            where="environment variable ERP_DATABASE_URL",
+            next_step="write it as postgresql://user:password@host:port/database; signs such as @ / # % are %40 %2F %23"
+            " %25 in a password, and behind ? only options of PostgreSQL are known",
+        ) from None
+    return plain

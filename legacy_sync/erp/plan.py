@@ -156,9 +156,9 @@ def _park_homeless(connection: psycopg.Connection, shape: Shape) -> None:
     )
     select = sql.SQL(
         "select s._row, s._key, 'no_erp_row', {label}, {value},"
-        " format('no free row of {table} has %s = \"%s\"', {label}::text, {value})"
+        " format('no free row of %s has %s = \"%s\"', {table}::text, {label}::text, {value})"
         " from ls_plan p join ls_stage s using (_row) where p.decision = 'new'"
-    ).format(label=sql.Literal(", ".join(names)), value=value, table=sql.SQL(shape.table.name))
+    ).format(label=sql.Literal(", ".join(names)), value=value, table=sql.Literal(shape.table.name))
     if park_staged(connection, select):
         forget_parked(connection, PLAN)
 
@@ -358,7 +358,7 @@ def _qualified(index: UniqueIndex, shape: Shape) -> sql.Composed:
 
 def final_values(shape: Shape, index: UniqueIndex) -> sql.Composed:
     """The final values of every row that is new or changes a column of the index, under the table's column names."""
-    needed = shape.table.columns if index.predicate else index.columns
+    needed = index.looked_at
     own = [c for c in needed if c in shape.columns]
     others = [c for c in needed if c not in shape.columns and c != shape.key.name]
     fresh = [sql.SQL("{} as {}").format(shape.fresh(c), sql.Identifier(c)) for c in own]

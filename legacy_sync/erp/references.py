@@ -401,7 +401,7 @@ def _insert_created(
         "with w as (select distinct on ({by}) s._row, s._key, {values} from ls_stage s"
         "  where {open} and not {kept} and {said} and {needed} order by {by}, s._row),"
         " made as (insert into {to} ({names}) select {columns} from w"
-        "  where not exists (select from {to} t where {same}) on conflict do nothing returning *)"
+        "  where not exists (select from {to} t where {same}) on conflict do nothing returning {returned})"
         " insert into legacy_sync.change"
         "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
         " select %(run)s, {entity}, {label}, w._key, t.{key}::text, 'create', {listed},"
@@ -420,6 +420,7 @@ def _insert_created(
         entity=sql.Literal(shape.entity_id),
         label=sql.Literal(reference.to),
         key=sql.Identifier(key.name),
+        returned=sql.SQL(", ").join(map(sql.Identifier, dict.fromkeys([key.name, *staged]))),
         listed=sql.Literal(list(staged)),
         count=sql.Literal(len(staged)),
         after=shape.base_array(sql.SQL("t.{}").format(sql.Identifier(path)) for path in staged),

@@ -22,8 +22,9 @@ def find_unlisted(connection: psycopg.Connection, entity_id: int, keys: Iterable
 
     Rows that were read later are left alone. Returns how many bindings are missing, of how many.
     """
-    _copy(connection, "ls_seen", "_key text", ((key,) for key in keys))
-    return _fill(connection, entity_id, "not exists (select from ls_seen x where x._key = {key})", at)
+    _copy(connection, "ls_seen", sql.SQL("_key text"), ((key,) for key in keys))
+    gone = sql.SQL("not exists (select from ls_seen x where x._key = {key})")
+    return _fill(connection, entity_id, gone, at)
 
 
 def find_deleted(connection: psycopg.Connection, entity_id: int, keys: Iterable[str], at: int) -> tuple[int, int]:
@@ -31,8 +32,9 @@ def find_deleted(connection: psycopg.Connection, entity_id: int, keys: Iterable[
 
     Returns how many bindings that are, of how many.
     """
-    _copy(connection, "ls_deleted", "_key text", ((key,) for key in keys))
-    return _fill(connection, entity_id, "exists (select from ls_deleted x where x._key = {key})", at)
+    _copy(connection, "ls_deleted", sql.SQL("_key text"), ((key,) for key in keys))
+    gone = sql.SQL("exists (select from ls_deleted x where x._key = {key})")
+    return _fill(connection, entity_id, gone, at)
 
 
 def find_unmeant(connection: psycopg.Connection, entity_id: int, keys: Iterable[tuple[str, int]]) -> tuple[int, int]:
@@ -40,15 +42,15 @@ def find_unmeant(connection: psycopg.Connection, entity_id: int, keys: Iterable[
 
     Returns how many bindings that are, of how many.
     """
-    _copy(connection, "ls_unmeant", "_key text, fetched bigint", keys)
-    gone = "exists (select from ls_unmeant x where x._key = {key} and x.fetched > {fetched})"
+    _copy(connection, "ls_unmeant", sql.SQL("_key text, fetched bigint"), keys)
+    gone = sql.SQL("exists (select from ls_unmeant x where x._key = {key} and x.fetched > {fetched})")
     return _fill(connection, entity_id, gone, 2**62)
 
 
-def _copy(connection: psycopg.Connection, name: str, columns: str, rows: Iterable[tuple[object, ...]]) -> None:
+def _copy(connection: psycopg.Connection, name: str, columns: sql.SQL, rows: Iterable[tuple[object, ...]]) -> None:
     table = sql.Identifier(name)
     connection.execute(sql.SQL("drop table if exists {}").format(table))
-    connection.execute(sql.SQL("create temp table {} ({})").format(table, sql.SQL(columns)))
+    connection.execute(sql.SQL("create temp table {} ({})").format(table, columns))
     with connection.cursor() as cursor, cursor.copy(sql.SQL("copy {} from stdin").format(table)) as copy:
         for row in rows:
             copy.write_row(row)
@@ -56,21 +58,23 @@ def _copy(connection: psycopg.Connection, name: str, columns: str, rows: Iterabl
     connection.execute(sql.SQL("analyze {}").format(table))
 
 
-def _fill(connection: psycopg.Connection, entity_id: int, gone: str, at: int) -> tuple[int, int]:
+def _fill(connection: psycopg.Connection, entity_id: int, gone: sql.SQL, at: int) -> tuple[int, int]:
     """`gone` is a condition on the legacy key {key}, last read at {fetched}."""
     connection.execute("drop table if exists ls_missing, ls_missing_parked")
     values = {"entity": entity_id, "at": at, "reasons": list(_WITHOUT_KEY)}
-    bound = gone.format(key="b.legacy_key", fetched="b.fetched")
     connection.execute(
-        "create temp table ls_missing as select b.legacy_key as _key, b.erp_key from legacy_sync.binding b"
-        f" where b.entity_id = %(entity)s and b.missing_since is null and b.fetched <= %(at)s and {bound}",
+        sql.SQL(
+            "create temp table ls_missing as select b.legacy_key as _key, b.erp_key from legacy_sync.binding b"
+            " where b.entity_id = %(entity)s and b.missing_since is null and b.fetched <= %(at)s and {}"
+        ).format(gone.format(key=sql.Identifier("b", "legacy_key"), fetched=sql.Identifier("b", "fetched"))),
         values,
     )
-    parked = gone.format(key="q.legacy_key", fetched="q.fetched")
     connection.execute(
-        "create temp table ls_missing_parked as select q.id from legacy_sync.quarantine q"
-        " where q.entity_id = %(entity)s and q.status in ('open', 'watching') and q.fetched <= %(at)s"
-        f" and not q.reason = any(%(reasons)s) and {parked}",
+        sql.SQL(
+            "create temp table ls_missing_parked as select q.id from legacy_sync.quarantine q"
+            " where q.entity_id = %(entity)s and q.status in ('open', 'watching') and q.fetched <= %(at)s"
+            " and not q.reason = any(%(reasons)s) and {}"
+        ).format(gone.format(key=sql.Identifier("q", "legacy_key"), fetched=sql.Identifier("q", "fetched"))),
         values,
     )
     row = connection.execute(

@@ -20,12 +20,14 @@ def migrate(connection: psycopg.Connection) -> list[str]:
     or the ledger belongs to a newer program.
     """
     known = _migrations()
-    if _is_current(connection, known):
-        return []
     try:
+        if _is_current(connection, known):
+            return []
         with connection.transaction():
             connection.execute("select pg_advisory_xact_lock(%s)", [_LOCK])
-            connection.execute("create schema if not exists legacy_sync")
+            # `if not exists` would ask for the right to create schemas even where an administrator made this one
+            if not _is_true(connection.execute("select to_regnamespace('legacy_sync') is not null").fetchone()):
+                connection.execute("create schema legacy_sync")
             connection.execute(
                 "create table if not exists legacy_sync.migration"
                 " (name text primary key, checksum text not null, applied_at timestamptz not null default now())"
@@ -35,7 +37,8 @@ def migrate(connection: psycopg.Connection) -> list[str]:
         raise LedgerUnusable(
             "the schema legacy_sync cannot be created or changed: rights are missing",
             where="ERP database",
-            next_step="let an administrator run `create schema legacy_sync authorization <user of ERP_DATABASE_URL>`",
+            next_step="let an administrator run `create schema legacy_sync authorization <user of ERP_DATABASE_URL>`,"
+            " or all that `legacy-sync grants` prints",
         ) from error
 
 
@@ -64,11 +67,14 @@ def _apply(connection: psycopg.Connection, known: dict[str, str]) -> list[str]:
 
 
 def _is_current(connection: psycopg.Connection, known: dict[str, str]) -> bool:
-    exists = connection.execute("select to_regclass('legacy_sync.migration') is not null").fetchone()
-    if not exists or not exists[0]:
+    if not _is_true(connection.execute("select to_regclass('legacy_sync.migration') is not null").fetchone()):
         return False
     applied: dict[str, str] = dict(connection.execute("select name, checksum from legacy_sync.migration").fetchall())
     return applied == {name: _checksum(text) for name, text in known.items()}
+
+
+def _is_true(row: tuple[bool] | None) -> bool:
+    return bool(row and row[0])
 
 
 def _migrations() -> dict[str, str]:

@@ -74,6 +74,8 @@ def _check_ownership(mapping: Mapping) -> Iterator[Finding]:
 
 
 def _check_mapped_names(mapping: Mapping) -> Iterator[Finding]:
+    for column in (name for name in mapping.columns if name.startswith("_")):
+        yield Finding(("fields", column), f'column "{column}" cannot be mapped', "names with _ in front are ours")
     for n, column in enumerate(mapping.target.natural_key):
         yield from must_be_mapped(mapping, column, ("target", "natural_key", n))
     for n, rule in enumerate(mapping.rules):

@@ -24,6 +24,9 @@ ValuePath = tuple[str | int, ...]
 _TAG = "tag:yaml.org,2002:"
 _KINDS = {_TAG + kind for kind in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge")}
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}:]*)(?::-([^}]*))?\}|\$\{")
+_LARGEST = 200_000  # bytes of a file; the largest of this project has a twentieth of that
+_MOST_VALUES = 20_000  # with all aliases written out
+_DEEPEST = 40
 _EXCLUSIVE = (
     {"cron", "every"},
     {"from", "from_column", "first_of", "join", "compute", "value", "reference"},
@@ -98,7 +101,10 @@ def read_document(file: Path, shown: str, variables: Mapping[str, str]) -> Docum
     text = _read_text(file, document)
     if text is None:
         return document
-    root = _parse_json(text, document) if file.suffix == ".json" else _parse_yaml(text, document)
+    try:
+        root = _parse_json(text, document) if file.suffix == ".json" else _parse_yaml(text, document)
+    except RecursionError:
+        document.report((), *_TOO_DEEP)
     if document.problems:
         return document
     if root is None:
@@ -108,12 +114,23 @@ def read_document(file: Path, shown: str, variables: Mapping[str, str]) -> Docum
         what = f"the file holds {_kind_of(root)}, not a mapping of words"
         document.report((), what, 'begin with lines such as "source:"')
         return document
-    document.data = _Reader(document, shown, variables).read(root, (), ())
+    reader = _Reader(document, shown, variables)
+    document.data = reader.read(root, (), ())
+    if reader.is_stopped:
+        document.data = {}
     document.data.pop("$schema", None)  # JSON files name their schema by a key
     return document
 
 
+_TOO_DEEP = ("values are nested too deeply", "write the mapping with fewer brackets within brackets")
+
+
 def _read_text(file: Path, document: Document) -> str | None:
+    size = file.stat().st_size
+    if size > _LARGEST:
+        what = f"the file is larger than {_LARGEST:,} bytes: {size:,}"
+        document.report((), what, "make several mappings of it, or move it elsewhere if it is none")
+        return None
     raw = file.read_bytes()
     try:
         return raw.decode("utf-8-sig")
@@ -186,9 +203,25 @@ class _Reader:
         self.document = document
         self.shown = shown
         self.variables = variables
+        self.is_stopped = False
+        self._left = _MOST_VALUES
+
+    def _stop(self, path: ValuePath, depth: int) -> bool:
+        """Whether to go no further: aliases of aliases can make a few lines endless."""
+        self._left -= 1
+        if not self.is_stopped and depth > _DEEPEST:
+            self.document.report(path[:3], *_TOO_DEEP)
+            self.is_stopped = True
+        if not self.is_stopped and self._left < 0:
+            what = f"aliases make too many values of this file, more than {_MOST_VALUES:,}"
+            self.document.report((), what, "write fewer anchors and aliases")
+            self.is_stopped = True
+        return self.is_stopped
 
     def read(self, node: Node, path: ValuePath, above: tuple[int, ...]) -> Any:
         """The value of a node; `above` are the nodes around it, to notice an alias of itself."""
+        if self._stop(path, len(above)):
+            return None
         self.document.places.setdefault(path, Place(self.shown, node.start_mark.line + 1))
         if id(node) in above:
             self.document.report(path, "the value contains itself", "write the value out instead of the alias")
@@ -207,6 +240,8 @@ class _Reader:
     def _read_mapping(self, node: MappingNode, path: ValuePath, above: tuple[int, ...]) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: dict[str, Any] = {}
+        if self._stop(path, len(above)):
+            return result
         for key_node, value_node in node.value:
             if key_node.tag == f"{_TAG}merge":
                 merged = self._read_merge(value_node, path, above)

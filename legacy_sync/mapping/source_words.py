@@ -347,6 +347,8 @@ class FilesWords(SourceWords):
     type: Literal["files"] = "files"
     folder: str
     settle_seconds: float = Field(default=30, ge=0, description="a file that changed later is not finished yet")
+    max_file_bytes: int = Field(default=1_000_000_000, ge=1, description="a larger file is not read, nor one unpacked")
+    max_rows: int = Field(default=20_000_000, ge=1, description="a file with more rows is not read to its end")
     tables: dict[str, FilesTable] = Field(min_length=1)
 
     @property

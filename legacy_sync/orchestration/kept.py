@@ -107,7 +107,7 @@ class Kept:
         if self.folder is None or not self.folder.is_dir():
             return
         aside = self.folder / f"{_NEWEST}.{os.getpid()}"
-        aside.write_text(version.name)
+        _write(aside, version.name.encode())
         aside.replace(self.folder / _NEWEST)
         for folder in self.folder.iterdir():
             is_unused = time.time() - folder.stat().st_mtime > _KEEP_SECONDS
@@ -116,17 +116,24 @@ class Kept:
 
     def _copy(self, root: Path, name: str, files: Files) -> Version:
         """Written aside, then renamed, so that nobody ever sees a part."""
-        root.mkdir(parents=True, exist_ok=True)
+        root.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=root, prefix="aside_"))
         target = aside / self.settings.mappings.name
-        target.mkdir()
+        target.mkdir(mode=0o700)
         for path, content in files.items():
-            (target / path).parent.mkdir(exist_ok=True)
-            (target / path).write_bytes(content)
+            (target / path).parent.mkdir(mode=0o700, exist_ok=True)
+            _write(target / path, content)
         if (root / name).exists():  # damaged, or another process was faster
             shutil.rmtree(root / name)
         aside.rename(root / name)
         return _version(name, replace(self.settings, mappings=root / name / target.name))
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Readable by nobody else, whatever the umask is."""
+    with open(file, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as opened:
+        opened.write(content)
 
 
 def _version(name: str, settings: Settings) -> Version:

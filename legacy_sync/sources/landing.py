@@ -30,6 +30,7 @@ import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from legacy_sync.errors import LandingUnusable
+from legacy_sync.settings import mask_url
 from legacy_sync.sources.cost import NOTHING, Cost
 
 logger = logging.getLogger(__name__)
@@ -335,8 +336,8 @@ class LandingWriter:
 
 def _unusable(root: str, error: Exception) -> LandingUnusable:
     return LandingUnusable(
-        f"the landing cannot be used: {error}",
-        where=f'LEGACY_SYNC_LANDING "{root}"',
+        f"the landing cannot be used: {str(error).replace(root, mask_url(root))}",
+        where=f'LEGACY_SYNC_LANDING "{mask_url(root)}"',
         next_step="check that the folder can be written and has room, or point LEGACY_SYNC_LANDING elsewhere",
     )
 

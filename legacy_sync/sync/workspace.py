@@ -13,6 +13,7 @@ import psycopg
 
 from legacy_sync.erp.catalog import ErpTable, find_table, list_tables
 from legacy_sync.erp.database import connect, translated
+from legacy_sync.erp.rights import find_missing_rights
 from legacy_sync.errors import AbortRun, ErpRefused, Problem, RetryLater, SchemaDrift
 from legacy_sync.ledger.runs import get_entity_id
 from legacy_sync.ledger.schema import migrate
@@ -85,7 +86,8 @@ def preflight(
 ) -> None:
     """Checks the mappings against both live catalogs, and the legacy one against what it was; raises SchemaDrift.
 
-    The error has every problem. `accept`: a person says that columns of another type are as they should be.
+    The error has every problem; rights that are missing in the ERP database are an ErpRefused. `accept`: a person says
+    that columns of another type are as they should be.
     `remember`: the legacy tables are noted as they are now, if nothing stops their mappings.
     A source that cannot be asked raises its own error, unless there are others: they go on, and the run of its
     own entities will say what is wrong with it.
@@ -97,11 +99,16 @@ def preflight(
             for mapping in mappings
             for problem in _check(workspace, connection, mapping, catalogs[mapping.source.server], accept, remember)
         ]
+        missing = [] if problems else [p for mapping in mappings for p in find_missing_rights(connection, mapping)]
     if problems:
-        text = "\n".join(str(p) for p in problems[1:])
-        raise SchemaDrift(
-            problems[0].what, where=problems[0].where, next_step=problems[0].next_step + ("\n" + text if text else "")
-        )
+        raise _together(SchemaDrift, problems)
+    if missing:
+        raise _together(ErpRefused, missing)
+
+
+def _together(kind: type[AbortRun], problems: Sequence[Problem]) -> AbortRun:
+    first, *others = problems
+    return kind(first.what, where=first.where, next_step="\n".join([first.next_step, *map(str, others)]))
 
 
 def _check(

@@ -1,6 +1,7 @@
 """What do the tests of web services share? A real HTTP server that answers what a test tells it to."""
 
 import json
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,16 +57,19 @@ class _Http(ThreadingHTTPServer):
 class WebService:
     """A server whose answers are a function of the request; what that returns is JSON, or an `Answered`."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Answer, tls: ssl.SSLContext | None = None) -> None:
         self.answer = answer
+        self._scheme = "https" if tls else "http"
         self.log: list[Asked] = []
         self.stopping = threading.Event()
         self._http = _Http(("127.0.0.1", 0), self._handler())
+        if tls:  # the handshake is left to the thread of each connection
+            self._http.socket = tls.wrap_socket(self._http.socket, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.01,), daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._http.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._http.server_address[1]}"
 
     def __enter__(self) -> Self:
         self._thread.start()

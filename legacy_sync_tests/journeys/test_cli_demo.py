@@ -2,10 +2,12 @@
 
 import signal
 import socket
+import subprocess
 import urllib.request
 
+import psutil
 import pytest
-from cli_setup import PARENTS, READY, Cli, all_gone_afterwards, read_until
+from cli_setup import PARENTS, READY, Cli, all_gone_afterwards, family_of, read_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -34,6 +36,16 @@ def test_a_killed_demo_can_be_started_again_and_leaves_something_to_look_at(bare
     assert [c["column_name"] for c in bare_cli("conflicts", "list", "--json").json["conflicts"]] == ["name_en"]
     assert PARENTS in [e["entity"] for e in bare_cli("status", "--json").json["entities"]]
     assert bare_cli("run").code == 2  # the database is there, 4D is not
+    ours = [bare_cli.folder / ".legacy_sync", *(bare_cli.folder / ".legacy_sync").rglob("*")]
+    assert [str(path) for path in ours if path.lstat().st_mode & 0o077] == []
+
+
+def listening_elsewhere(process: subprocess.Popen[str], cli: Cli) -> set[str]:
+    """Addresses beyond this machine on which a program of the demo listens."""
+    sockets = [s for program in family_of(process, cli.folder) for s in program.net_connections("inet")]
+    addresses = {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN}
+    assert addresses
+    return addresses - {"127.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
@@ -46,6 +58,7 @@ def test_up_answers_and_takes_everything_with_it(bare_cli: Cli, number: signal.S
     url = next(line.split()[1] for line in said.splitlines() if line.startswith("Dagster"))
     with urllib.request.urlopen(f"{url}/server_info") as reply:
         assert reply.status == 200
+    assert listening_elsewhere(process, bare_cli) == set()
     with all_gone_afterwards(process, bare_cli.folder):
         again = bare_cli("up")
         assert again.code == 1

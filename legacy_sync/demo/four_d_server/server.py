@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ class FourDServer:
 
     `licences` is how many sessions may be open at once; `login` is "open", "headers" or "force" (see
     Sessions) with `users` as name and password; `version` is one of wire.VERSIONS; `actions` are named
-    changes of the store that the admin desk offers.
+    changes of the store that the admin desk offers; with `tls` it speaks nothing but HTTPS.
     """
 
     def __init__(
@@ -38,10 +39,12 @@ class FourDServer:
         users: Mapping[str, str] | None = None,
         version: str = "v20",
         actions: Mapping[str, Action] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.store = store
         self.host = host
         self.port = port
+        self.tls = tls
         self.faults = Faults()
         self.sessions = Sessions(store.clock, store.name, licences, login, dict(users or {}))
         self.api = RestApi(store, self.sessions, self.faults, VERSIONS[version])
@@ -52,7 +55,7 @@ class FourDServer:
     @property
     def url(self) -> str:
         """The address without /rest."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     @property
     def counters(self) -> Counters:
@@ -82,6 +85,9 @@ class FourDServer:
         """Listen in a thread; with port 0 a free one is taken and kept over restarts."""
         self._http = _Http((self.host, self.port), self)
         self.port = int(self._http.server_address[1])
+        if self.tls:  # the handshake is left to the thread of each connection
+            listening = self._http.socket
+            self._http.socket = self.tls.wrap_socket(listening, server_side=True, do_handshake_on_connect=False)
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self

@@ -19,6 +19,7 @@ import fsspec.core
 from legacy_sync.errors import SettingsInvalid, SourceRefused, SourceUnavailable
 from legacy_sync.mapping.source_files import SourceSpec
 from legacy_sync.mapping.source_words import FilesTable, FilesWords
+from legacy_sync.settings import mask_url
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +69,7 @@ class Folder:
             self._files, self._root = fsspec.core.url_to_fs(words.folder)
         except (ImportError, ValueError) as error:
             raise SettingsInvalid(
-                f"the folder of the source {spec.name} cannot be reached: {error}",
+                f"the folder of the source {spec.name} cannot be reached: {mask_url(str(error))}",
                 where=spec.place,
                 next_step=spec.how_to_set("folder"),
             ) from error
@@ -76,7 +77,7 @@ class Folder:
     @property
     def where(self) -> str:
         """The folder, for messages."""
-        return f"source {self._spec.name}, folder {self._words.folder}"
+        return f"source {self._spec.name}, folder {mask_url(self._words.folder)}"
 
     def choose(self, name: str, table: FilesTable) -> Choice:
         """The files of a table; raises SourceUnavailable if none of them can be read yet."""

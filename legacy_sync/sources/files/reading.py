@@ -6,7 +6,8 @@ Memory is flat for CSV, JSON lines, Excel and Parquet; a JSON file is read as a 
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any, TypeVar
 
@@ -23,17 +24,22 @@ from legacy_sync.sources.plain import key_column, read_path, to_batch, to_plain_
 
 T = TypeVar("T")
 
+# What the libraries say of a damaged file; ParseError is a SyntaxError, and entities of XML a ValueError.
+_BROKEN_BOOK = (zipfile.BadZipFile, zlib.error, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError,
+                SyntaxError, NotImplementedError)  # fmt: skip
+
 _BATCH_ROWS = 10_000
 
-Reader = Callable[[IO[bytes], FilesTable, str, str], Iterator[pa.RecordBatch]]
+Batches = Generator[pa.RecordBatch, None, None]
+Reader = Callable[[IO[bytes], FilesTable, str, str], Batches]
 
 
-def read_file(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def read_file(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     """The rows of one file; raises SourceUntrustworthy if it is not what the source file says."""
     return _READERS[table.format](stream, table, file, where)
 
 
-def _read_csv(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def _read_csv(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     with opened_text(stream, table, where) as text:
         numbered = split_lines(read_lines(text, where), table, where)
         names, rows = to_rows(numbered, table, file, where)
@@ -41,13 +47,13 @@ def _read_csv(stream: IO[bytes], table: FilesTable, file: str, where: str) -> It
             yield _table_batch(as_values(several, names, table), _broken_of(several, file), table, where)
 
 
-def _read_json_lines(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def _read_json_lines(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     with opened_text(stream, table, where) as text:
         for several in _several(_objects(read_lines(text, where))):
             yield _objects_batch(several, file, table)
 
 
-def _read_json(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def _read_json(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     with opened_text(stream, table, where) as text:
         content = "".join(read_lines(text, where))
     try:
@@ -63,13 +69,13 @@ def _read_json(stream: IO[bytes], table: FilesTable, file: str, where: str) -> I
         yield _objects_batch(several, file, table)
 
 
-def _read_excel(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def _read_excel(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
     try:
         book = load_workbook(stream, read_only=True, data_only=True)
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
+    except (*_BROKEN_BOOK, InvalidFileException) as error:
         raise _refused(f"{file} is no Excel file of the kind .xlsx: {error}", where) from error
     try:
         if table.sheet is not None and table.sheet not in book.sheetnames:
@@ -80,16 +86,18 @@ def _read_excel(stream: IO[bytes], table: FilesTable, file: str, where: str) -> 
         for several in _several(rows):
             values = as_values(several, names, table)
             yield _table_batch(values, _broken_of(several, file), table, where)
+    except _BROKEN_BOOK as error:
+        raise _refused(f"{file} is damaged: {error}", where) from error
     finally:
         book.close()
 
 
-def _read_parquet(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Iterator[pa.RecordBatch]:
+def _read_parquet(stream: IO[bytes], table: FilesTable, file: str, where: str) -> Batches:
     try:
         with pq.ParquetFile(stream) as parquet:
             for batch in parquet.iter_batches(batch_size=_BATCH_ROWS):
                 yield _with_key(to_plain_batch(batch), table, where)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, OSError) as error:
         raise _refused(f"{file} is no Parquet file: {error}", where) from error
 
 

@@ -17,6 +17,7 @@ from legacy_sync.errors import SourceRefused
 from legacy_sync.mapping.source_files import SourceSpec
 from legacy_sync.mapping.source_words import FilesTable, FilesWords
 from legacy_sync.sources.base import BROKEN, KEY, Attribute, FetchReport, Probe, Scope, TableInfo
+from legacy_sync.sources.files.limits import counted, require_bearable
 from legacy_sync.sources.files.listing import Choice, Folder, FoundFile
 from legacy_sync.sources.files.reading import read_file
 from legacy_sync.sources.narrowing import days_of, narrow
@@ -44,7 +45,7 @@ class FilesSource:
         self._counted: dict[tuple[FoundFile, ...], tuple[str | None, date | None, Probe]] = {}
 
     def __repr__(self) -> str:
-        return f"FilesSource({self._words.folder!r})"
+        return f"FilesSource({self._words.address!r})"
 
     def describe(self) -> dict[str, TableInfo]:
         """The tables of the source file; of those without `columns` the beginning of a file is read."""
@@ -105,8 +106,10 @@ class FilesSource:
                 yield narrow(batch, scope, f"{self.folder.where}, {file.shown}")
 
     def _read_file(self, file: FoundFile, table: FilesTable) -> Iterator[pa.RecordBatch]:
+        where = f"{self.folder.where}, {file.shown}"
         with self.folder.opened(file) as stream:
-            yield from read_file(stream, table, file.shown, f"{self.folder.where}, {file.shown}")
+            require_bearable(stream, table, file.size, self._words, where)
+            yield from counted(read_file(stream, table, file.shown, where), self._words, where)
 
     def _count(self, table: str, cursor: str | None, since: date | None) -> Probe:
         scope = Scope(table, cursor=cursor, cursor_from=since if cursor else None)

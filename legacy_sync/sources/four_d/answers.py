@@ -8,6 +8,7 @@ folder: `LoginNeeded` (the client logs in again) and `EntitySetLost` (the reader
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from legacy_sync.errors import (
     SourceUnavailable,
     SourceUntrustworthy,
 )
+from legacy_sync.settings import mask_url
 
 UNKNOWN_TABLE = 1800
 ENTITY_SET_LOST = frozenset({1802, 1803})
@@ -31,6 +33,7 @@ REQUEST_REFUSED = frozenset({1801, *range(1804, 1814), *range(1815, 1822)})
 _ERROR_KEYS = ("__ERROR", "__ERRORS", "errors")
 _ENTITY_ERROR_KEYS = ("__ERROR", "__ERRORS")
 _LONGEST_TEXT = 300
+_CODE = re.compile(r"-?[0-9]{1,9}")
 
 
 class LoginNeeded(RetryLater):
@@ -64,7 +67,9 @@ def read_answer(status: int, headers: Mapping[str, str], body: bytes, where: str
     said = _said(status, errors, body, parsed is None)
     _raise_for_login_and_sessions(status, codes, said, where)
     if 300 <= status < 400:
-        raise _refused(f'the server redirects to "{headers.get("Location", "?")}"', where, "set LEGACY_API_URL to it")
+        raise _refused(
+            f'the server redirects to "{mask_url(headers.get("Location", "?"))}"', where, "set LEGACY_API_URL to it"
+        )
     if parsed is None:
         raise _unavailable(said, where)
     _raise_for_codes(codes, said, where)
@@ -120,7 +125,7 @@ def _parse_leniently(text: bytes) -> object | None:
         loose = json.loads(text.decode(), strict=False, parse_constant=lambda _: None)
         parsed: object = orjson.loads(json.dumps(loose, ensure_ascii=False).encode("utf-8", "replace"))
         return parsed
-    except (json.JSONDecodeError, UnicodeDecodeError, orjson.JSONDecodeError):
+    except (ValueError, RecursionError):  # no JSON, no text, a number of thousands of digits; brackets without end
         return None
 
 
@@ -145,7 +150,7 @@ def _as_error(item: object) -> ServerError:
         return ServerError(0, _one_line(str(item)))
     code = item.get("errCode", item.get("code", 0))
     message = item.get("message") or item.get("statusText") or "no message"
-    return ServerError(int(code) if str(code).lstrip("-").isdigit() else 0, _one_line(str(message)))
+    return ServerError(int(code) if _CODE.fullmatch(str(code)) else 0, _one_line(str(message)))
 
 
 def _one_line(text: str) -> str:

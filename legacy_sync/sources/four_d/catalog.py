@@ -7,7 +7,7 @@ documentation, and a bare list.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from legacy_sync.errors import SourceUntrustworthy
 from legacy_sync.sources.base import Attribute, TableInfo
@@ -26,13 +26,23 @@ def read_catalog(parsed: object, where: str) -> dict[str, TableInfo]:
         found = [parsed]
     else:
         found = parsed
-    if not isinstance(found, list) or not all(isinstance(item, Mapping) and "name" in item for item in found):
+    if not _is_named(found) or not all(_is_table(item) for item in found):
         raise SourceUntrustworthy(
             "the answer is no 4D catalog: neither a list of tables nor a table",
             where=where,
             next_step="check that LEGACY_API_URL points to the REST server of 4D",
         )
-    return {str(item["name"]): _table(item) for item in found}
+    return {item["name"]: _table(item) for item in found}
+
+
+def _is_named(items: object) -> TypeGuard[list[Mapping[str, Any]]]:
+    """Whether it is a list of things that all have a name."""
+    return isinstance(items, list) and all(isinstance(i, Mapping) and isinstance(i.get("name"), str) for i in items)
+
+
+def _is_table(item: Mapping[str, Any]) -> bool:
+    key = item.get("key") or []
+    return _is_named(item.get("attributes") or []) and isinstance(key, list)
 
 
 def paging_key(info: TableInfo) -> Attribute | None:
@@ -55,13 +65,13 @@ def _table(item: Mapping[str, Any]) -> TableInfo:
     key = tuple(_key_name(entry) for entry in item.get("key") or ())
     if not key:
         key = tuple(str(e["name"]) for e in item.get("attributes") or () if e.get("identifying") is True)
-    return TableInfo(str(item["name"]), attributes, key)
+    return TableInfo(item["name"], attributes, key)
 
 
 def _attribute(entry: Mapping[str, Any]) -> Attribute:
     stored = entry.get("kind", "storage") == "storage"
-    return Attribute(str(entry["name"]), str(entry.get("type", "")), stored)
+    return Attribute(entry["name"], str(entry.get("type", "")), stored)
 
 
 def _key_name(entry: object) -> str:
-    return str(entry["name"]) if isinstance(entry, Mapping) else str(entry)
+    return str(entry.get("name")) if isinstance(entry, Mapping) else str(entry)

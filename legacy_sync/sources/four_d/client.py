@@ -45,6 +45,7 @@ from legacy_sync.sources.four_d.answers import (
 from legacy_sync.sources.four_d.catalog import read_catalog
 from legacy_sync.sources.four_d.filters import writable_name
 from legacy_sync.sources.four_d.session import Credentials, session_for
+from legacy_sync.sources.tls import tls_failure, trusted
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ _METHODS = frozenset({"entityset", "release"})
 _ENTITY_SET_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _BLOCK = 1 << 18
 _LOGIN_PROBES = 5
+_HOW_TO_TRUST = "set LEGACY_API_CA to a PEM file with the certificate of the authority that issued the server's"
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,7 @@ class SimpleAPIClient:
         """`sessions` is a folder in which processes share their session; without it each has its own."""
         self.options = options or ClientOptions()
         self._base, in_url = _split_url(url)
+        self._verify = trusted(self.options.ca_file, "4D server's certificate", _HOW_TO_TRUST)
         self._credentials = credentials or in_url
         self._session = session_for(self._base, self._credentials, sessions)
         self._tally = Tally()
@@ -245,11 +248,13 @@ class SimpleAPIClient:
                 data=body,
                 headers=self._headers(body),
                 timeout=(options.connect_timeout_seconds, options.timeout_seconds),
-                verify=options.ca_file or True,
+                verify=self._verify,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 content = b"".join(response.iter_content(_BLOCK))
+        except requests.exceptions.SSLError as error:
+            raise tls_failure(error, where, _HOW_TO_TRUST) from None
         except requests.RequestException as error:
             raise SourceUnavailable(
                 f"the 4D server did not answer completely: {_cause(error)}",
@@ -381,8 +386,6 @@ def _log_pause(doing: str, state: tenacity.RetryCallState) -> None:
 
 
 def _cause(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate could not be verified"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.Timeout):

@@ -165,6 +165,8 @@ class Selection:
         keys = [row.get(self.key or "") for row in rows]
         if None in keys:
             raise _untrustworthy(f'a row came without its key attribute "{self.key}"', where)
+        if not set(map(type, keys)) <= {str, int, float}:
+            raise _untrustworthy(f'the key attribute "{self.key}" of a row is no value', where)
         if self.one_of:
             self._check_known(keys, where)
         if self.after is not None and self.after in keys:

@@ -23,8 +23,8 @@ class SessionFile:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds off other processes that want to open a session at the same server."""
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with self._path.with_suffix(".lock").open("a") as lock:
+        self._make_folder()
+        with open(self._path.with_suffix(".lock"), "a", opener=_private) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
@@ -43,8 +43,19 @@ class SessionFile:
     def save(self, jar: RequestsCookieJar) -> None:
         """Leaves the cookies of the jar for others, whole or not at all."""
         cookies = [{"name": c.name, "value": c.value, "domain": c.domain, "path": c.path} for c in jar]
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make_folder()
         aside = self._path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        with open(aside, "w", opener=_private) as file:
             json.dump(cookies, file)
         aside.replace(self._path)
+
+    def _make_folder(self) -> None:
+        folder = self._path.parent
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if folder.stat().st_mode & 0o077 and folder.stat().st_uid == os.geteuid():
+            folder.chmod(0o700)
+
+
+def _private(path: str, flags: int) -> int:
+    """Opens a file that nobody else can read, whatever the umask is."""
+    return os.open(path, flags, 0o600)

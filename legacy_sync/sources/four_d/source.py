@@ -68,7 +68,7 @@ class FourDSource:
         if cursor:
             parameters["$orderby"] = f'"{writable_name(cursor)} desc"'
         answer = self._get_of_table(table, parameters, partial(_checked_probe, selection))
-        newest = decode_date(answer.value.rows[0].get(cursor)) if cursor and answer.value.rows else None
+        newest = _day_of(answer.value.rows[0].get(cursor)) if cursor and answer.value.rows else None
         return Probe(answer.value.count, newest, answer.server_time or datetime.now(UTC).replace(microsecond=0))
 
     def fetch(self, scope: Scope) -> FourDFetch:
@@ -124,8 +124,10 @@ class FourDSource:
             for page in ahead:
                 found: dict[str, list[Tombstone]] = {}
                 for row in page.rows:
-                    tombstone = Tombstone(str(row["__PrimaryKey"]), int(row[_DELETED_STAMP]))
-                    found.setdefault(str(row["__TableName"]), []).append(tombstone)
+                    key, at, name = (row.get(word) for word in ("__PrimaryKey", _DELETED_STAMP, "__TableName"))
+                    if not isinstance(at, int) or key is None or not isinstance(name, str):
+                        raise _no_tombstone(self.client.where)
+                    found.setdefault(name, []).append(Tombstone(str(key), at))
                 yield from ((table, tuple(tombstones)) for table, tombstones in found.items())
 
     def find_living(self, table: str, keys: Sequence[str]) -> set[str]:
@@ -282,6 +284,7 @@ def create(settings: Settings, options: Mapping[str, Any] | None = None) -> Four
     """The 4D server of the settings; `options` are checked fields of ClientOptions by name."""
     options = dict(options or {})
     url = str(options.pop("url", None) or settings.require_api_url())
+    options.setdefault("ca_file", settings.api_ca)
     credentials = Credentials(settings.api_user, settings.api_password or "") if settings.api_user else None
     return FourDSource(SimpleAPIClient(url, credentials, ClientOptions(**options), settings.sessions))
 
@@ -300,6 +303,22 @@ def _checked_probe(selection: Selection, parsed: object, where: str) -> Envelope
     page = read_envelope(parsed, where)
     selection.check(page.rows, where)
     return page
+
+
+def _day_of(value: object) -> date | None:
+    """The day, or None for a value that is none."""
+    try:
+        return decode_date(value)
+    except ValueError:
+        return None
+
+
+def _no_tombstone(where: str) -> SourceUntrustworthy:
+    return SourceUntrustworthy(
+        f"a row of {_DELETED_RECORDS} does not say which record was deleted",
+        where=where,
+        next_step="check the 4D server's version; choose another strategy (`change_detection` of the mapping)",
+    )
 
 
 def _notes(progress: Progress) -> Iterator[str]:

@@ -9,11 +9,13 @@ has its catalog type). The shape is the one of `sources/base.py`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import chain
 from operator import itemgetter
+from types import NoneType
 from typing import Any
 
 import orjson
@@ -78,16 +80,21 @@ def read_envelope(parsed: object, where: str) -> Envelope:
         raise _untrustworthy(f"the 4D server sent {said} without __ENTITIES where rows were asked", where)
     count = parsed.get("__COUNT")
     if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise _untrustworthy(f"the 4D server sent rows without a usable __COUNT ({count!r})", where)
+        raise _untrustworthy(f"the 4D server sent rows without a usable __COUNT ({str(count)[:40]!r})", where)
     entities: list[Any] = parsed["__ENTITIES"]
     if not set(map(type, entities)) <= {dict}:
         raise _untrustworthy("the 4D server sent something that is no row inside __ENTITIES", where)
+    if not {type(entity.get("__KEY")) for entity in entities} <= {str, int, float, NoneType}:
+        raise _untrustworthy("the 4D server sent a row whose __KEY is no value", where)
     rows = [entity for entity in entities if entity.get("__KEY") is not None]
     if len(rows) != len(entities):
         _refuse_keyless(entities, where)
     stamp = parsed.get(STAMP)
-    stamp = int(stamp) if isinstance(stamp, int | float) and not isinstance(stamp, bool) else None
-    return Envelope(rows, len(entities) - len(rows), count, parsed.get("__ENTITYSET"), stamp)
+    stamp = (
+        int(stamp) if isinstance(stamp, int | float) and not isinstance(stamp, bool) and math.isfinite(stamp) else None
+    )
+    entity_set = parsed.get("__ENTITYSET")
+    return Envelope(rows, len(entities) - len(rows), count, entity_set if isinstance(entity_set, str) else None, stamp)
 
 
 def to_batch(rows: Sequence[Entity], info: TableInfo | None = None) -> pa.RecordBatch:
@@ -130,7 +137,10 @@ def decode_date(value: object) -> date | None:
             return None
         if year < 100:  # spelled with two digits, as the casts read it
             year += 2000 if year < 50 else 1900
-        return date(year, month, day)
+        try:
+            return date(year, month, day)
+        except OverflowError as error:
+            raise ValueError(f"no date: {text[:40]}") from error
     return None if text.startswith("0000-00-00") else date.fromisoformat(text[:10])
 
 

@@ -41,6 +41,7 @@ from legacy_sync.mapping.source_words import (
 )
 from legacy_sync.settings import MASK, mask_url
 from legacy_sync.sources.plain import read_path
+from legacy_sync.sources.tls import tls_failure, trusted
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ _BLOCK = 1 << 18
 _MESSAGES = ("message", "error.message", "error", "detail", "errors.0.message", "errors.0")
 _LONGEST_MESSAGE = 200
 _LONGEST_PAUSE_SECONDS = 120.0
+_HOW_TO_TRUST = "a PEM file with the certificate of the authority that issued the server's"
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -129,6 +131,7 @@ class RestClient:
         self._spec = spec
         self._words = cast(RestWords, spec.options)
         self._base = _base_of(spec)
+        self._verify = trusted(self._words.ca_file, spec.place, spec.how_to_set("ca_file"))
         self._secrets = [secret for _, secret in self._words.secrets() if secret]
         self._session = requests.Session()
         self._session.headers.update({"Accept": "application/json", "User-Agent": "legacy_sync", **self._words.headers})
@@ -186,11 +189,13 @@ class RestClient:
                 question.table.method,
                 **self._written(question, where),
                 timeout=(words.connect_timeout_seconds, words.timeout_seconds),
-                verify=words.ca_file or True,
+                verify=self._verify,
                 allow_redirects=False,
                 stream=True,
             ) as response:
                 content = b"".join(response.iter_content(_BLOCK))
+        except requests.exceptions.SSLError as error:
+            raise tls_failure(error, where, f"{self._spec.how_to_set('ca_file')}: {_HOW_TO_TRUST}") from None
         except requests.RequestException as error:
             raise SourceUnavailable(
                 f"the service did not answer completely: {_cause(error)}",
@@ -219,7 +224,7 @@ class RestClient:
         written: dict[str, Any] = {"url": self._address(question, where), "params": params, "headers": headers}
         if question.table.method == "POST":
             written["json" if question.table.body_format == "json" else "data"] = body
-        return {**written, "auth": login}
+        return {**written, "auth": login or _as_it_is}
 
     def _require(self, auth: Any, number: int, where: str) -> None:
         """A login without a value would only be refused with less to go by."""
@@ -282,7 +287,7 @@ class RestClient:
         if status in (401, 403):
             return SourceRefused(what, where=where, next_step=self._login_step())
         if 300 <= status < 400:
-            target = urlsplit(response.headers.get("Location", "")).netloc or "another path"
+            target = _host_of(response.headers.get("Location", "")) or "another path"
             return SourceRefused(f"{what}, to {target}", where=where, next_step=self._spec.how_to_set("url"))
         if status >= 500:
             return SourceUnavailable(what, where=where, next_step="wait, then run again")
@@ -319,6 +324,11 @@ def _log_pause(state: tenacity.RetryCallState) -> None:
     logger.warning("%s; asked again in %.1f s (attempt %d; %s)", what, pause, state.attempt_number, where)
 
 
+def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """No login: without this, `requests` would take one from the .netrc of this user."""
+    return request
+
+
 def _base_of(spec: SourceSpec) -> str:
     url = cast(RestWords, spec.options).url.rstrip("/")
     parts = urlsplit(url)
@@ -333,8 +343,6 @@ def _base_of(spec: SourceSpec) -> str:
 
 
 def _cause(error: requests.RequestException) -> str:
-    if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate could not be verified"
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.Timeout):
@@ -344,6 +352,13 @@ def _cause(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.ConnectionError):
         return "the connection failed or broke"
     return type(error).__name__
+
+
+def _host_of(location: str) -> str:
+    try:
+        return urlsplit(location).netloc.rsplit("@", 1)[-1]
+    except ValueError:
+        return ""
 
 
 def _seconds_to_wait(header: str | None) -> float:

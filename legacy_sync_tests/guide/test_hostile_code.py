@@ -14,6 +14,12 @@ RUNS_SQL = {"execute", "executemany", "copy"}
 # What is made SQL of without composition, and why nobody outside can say anything in it.
 COMPOSED_BY_HAND = {
     "erp.database": {"text.replace('%', '%%')": "a name or a constant, quoted by the driver"},
+    "erp.checks": {
+        "check.expression": "the condition of a check, as PostgreSQL itself writes it (pg_get_expr)",
+    },
+    "erp.undo_find": {"self.table.columns[self.table.primary_key[0]].full_type": "a type of the catalog"},
+    "erp.undo_write": {"column.full_type": "a type of the catalog", "where": "one of two constants"},
+    "ledger.exports": dict.fromkeys(("query", "run", "at", "order"), "a constant of the module, or a part of one"),
     "erp.relink": {"c.type": "a type of the catalog, or a constant of this program"},
     "erp.sweep": {"shape.table.columns[name].full_type": "a type of the catalog"},
     "erp.staging": {"c.type": "a type of the catalog, or a constant of this program"},

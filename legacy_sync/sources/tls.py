@@ -29,7 +29,7 @@ def trusted(ca_file: str | None, where: str, how_to_set: str) -> str | bool:
 
 
 def tls_failure(error: OSError, where: str, how_to_trust: str) -> LegacySyncError:
-    """What an SSLError of `requests` means: a refusal for a certificate not to be trusted, else what may pass."""
+    """What an SSLError of `requests` means: a certificate that is refused, or a trouble that may pass."""
     reason = _find_reason(error)
     if isinstance(reason, ssl.SSLCertVerificationError):
         what, next_step = _judged(reason, how_to_trust)

@@ -45,6 +45,7 @@ TOUCHES_EDGES = (
     "workspace",
     "beside_rows",
     "compact",
+    "choosing",
     "evidence",
     "fetch",
     "bound",
@@ -55,6 +56,7 @@ TOUCHES_EDGES = (
     "pipeline",
     "reconcile",
     "repair",
+    "resolve",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

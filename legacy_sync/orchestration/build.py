@@ -5,6 +5,7 @@ import dagster as dg
 from legacy_sync.mapping.retry import Rerun
 from legacy_sync.orchestration.assets import build_assets
 from legacy_sync.orchestration.checks import build_reconciliation
+from legacy_sync.orchestration.deciding import build_decisions
 from legacy_sync.orchestration.everything import build_everything
 from legacy_sync.orchestration.executors import executor
 from legacy_sync.orchestration.jobs import build_jobs
@@ -23,7 +24,11 @@ def build_definitions(settings: Settings, rerun: Rerun | None = None) -> dg.Defi
     definitions = dg.Definitions(
         assets=build_assets(layout, settings, rerun),
         asset_checks=[build_reconciliation(layout.project, m, rerun or m.rerun) for m in mappings],
-        jobs=[*build_jobs(layout), build_everything(layout, lambda name: definitions.resolve_job_def(name))],
+        jobs=[
+            *build_jobs(layout),
+            build_everything(layout, lambda name: definitions.resolve_job_def(name)),
+            *build_decisions(layout.project),
+        ],
         schedules=build_schedules(layout),
         sensors=build_sensors(layout),
         resources={"legacy_api": LegacyApi(), "erp_database": ErpDatabase()},

@@ -52,6 +52,7 @@ TOUCHES_EDGES = (
     "gone",
     "load",
     "loading",
+    "parked",
     "session",
     "pipeline",
     "reconcile",

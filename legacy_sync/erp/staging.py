@@ -16,14 +16,18 @@ ROW, KEY, MODIFIED, UNIT = "_row", "_key", "_modified", "_unit"
 STAGE, PLAN, CELL, UPDATE = map(sql.Identifier, ("ls_stage", "ls_plan", "ls_cell", "ls_update"))
 _BITS = 62
 _DROP = "drop table if exists ls_stage, ls_parked, ls_second_choice, ls_found, ls_plan, ls_known, ls_cell, ls_update,"
-_DROP += " ls_left_empty, ls_parent"
+_DROP += " ls_left_empty, ls_parent, ls_gone, ls_gone_cell"
 _TABLES = """
 create temp table ls_parked (_row bigint primary key, _key text not null, reason text not null, column_name text,
   value text, message text not null);
 create temp table ls_left_empty (_row bigint, column_name text);
 create temp table ls_second_choice (_row bigint, _key text, column_name text, value text);
 create temp table ls_cell (_row bigint, _key text, erp_key text, column_name text, staged text, erp text, base text,
-  erp_base text, policy text, outcome text, is_conflict boolean);
+  erp_base text, policy text, outcome text, is_conflict boolean, is_first boolean, conflict_id bigint,
+  seen_legacy text, seen_erp text, choice text, chosen text, chosen_by text);
+create temp table ls_gone (_row bigint, _key text, erp_key text, conflict_id bigint, is_as_seen boolean,
+  verdict text, by text);
+create temp table ls_gone_cell (_row bigint, column_name text, base text, staged text);
 create temp table ls_update (_row bigint, _key text, erp_key text, columns text[], before text[], after text[])
 """
 _CSV = pacsv.WriteOptions(include_header=False)
@@ -125,13 +129,13 @@ def park_doubles(connection: psycopg.Connection, entity_id: int, run_id: int) ->
     return park_staged(connection, select)
 
 
-def park_units(connection: psycopg.Connection, units: Sequence[str], label: str) -> int:
-    """Parks all rows of these units, since a part of them cannot be used."""
+def park_units(connection: psycopg.Connection, units: Sequence[str], label: str, spared: sql.Composed) -> int:
+    """Parks all rows of these units, since a part of them cannot be used; not those `spared` by this condition."""
     select = sql.SQL(
         "select s._row, s._key, 'unit_incomplete', {label}, s._unit,"
         " format('%s %s: another row of it cannot be used, so the whole of it waits', {label}::text, s._unit)"
-        " from ls_stage s where s._unit = any({units})"
-    ).format(label=sql.Literal(label), units=sql.Literal(list(units)))
+        " from ls_stage s where s._unit = any({units}) and not ({spared})"
+    ).format(label=sql.Literal(label), units=sql.Literal(list(units)), spared=spared)
     return park_staged(connection, select)
 
 

@@ -15,11 +15,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp import apply, checks, parents, plan, refresh, relink, staging, sweep
+from legacy_sync.erp import apply, checks, deleted, parents, plan, refresh, relink, staging, sweep
 from legacy_sync.erp.late_values import fill_late_values
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
-from legacy_sync.ledger import conflicts, quarantine, runs, units
+from legacy_sync.ledger import conflicts, quarantine, row_conflicts, runs, units
 from legacy_sync.ledger.other_keys import remember_other_keys
 from legacy_sync.mapping.model import NumberRangePartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
@@ -198,12 +198,12 @@ class Loader:
         if not slice_.replays:
             _add_links(self.report.links, links)
         fill_late_values(self.connection, shape)
-        decided = self._plan(shape)
+        decided = self._plan(shape, chunk.fetched)
         began = self._spend("plan", began)
         decided = self._write_rows(shape, chunk.fetched, decided)
         staging.forget_parked(self.connection, staging.STAGE)
         counts = self._write_around(shape, decided)
-        counts.conflicts = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
+        counts.conflicts = self._record_conflicts(shape, chunk)
         counts.replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
         waiting_before = len(self.waiting)
         self._park(slice_.partition, chunk)
@@ -237,6 +237,18 @@ class Loader:
             units.note_loaded(self.connection)
         return counts
 
+    def _record_conflicts(self, shape: Shape, chunk: Chunk) -> int:
+        """Keeps the waiting conflicts and their records up to date; returns how many are new."""
+        if not conflicts.has_conflicts(self.connection, self.entity_id):
+            return 0
+        found = conflicts.record_conflicts(self.connection, shape, self.run_id)
+        found += row_conflicts.record_deleted(self.connection, shape, self.run_id)
+        if rows := conflicts.find_without_record(self.connection, self.entity_id):
+            records = ((key, chunk.record_of(row), chunk.fetched_of(row)) for row, key in rows)
+            conflicts.keep_records(self.connection, self.entity_id, records)
+        conflicts.forget_records(self.connection, self.entity_id)
+        return found
+
     def _note_unmeant(self, chunk: Chunk) -> None:
         """Keeps the newest word on each record: meant by the mapping, or no longer."""
         if chunk.unmeant:
@@ -269,7 +281,8 @@ class Loader:
         if not slice_.replays and not _has_unique_keys(self.mapping.source):
             self._settle_doubles()
         if self.mapping.unit and self.incomplete:
-            staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key)
+            spared = deleted.is_deleted(self.bound.shape(self.connection))
+            staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key, spared)
         self.connection.execute("analyze ls_stage (_row, _key)")
 
     def _settle_doubles(self) -> None:
@@ -294,18 +307,19 @@ class Loader:
         self.connection.execute("delete from ls_stage where _row = any(%s)", [outdated])
         chunk.parked = [p for p in chunk.parked if usable.get(p.legacy_key, (0, 0))[0] <= p.fetched]
 
-    def _plan(self, shape: Shape) -> dict[str, int]:
+    def _plan(self, shape: Shape, fetched: list[int]) -> dict[str, int]:
         """Decides every row; returns how many rows have which decision."""
         connection = self.connection
         if self.mapping.deletes.policy == "delete":
             sweep.forget_deleted(connection, shape)
         plan.classify(connection, shape)
         decided = plan.count_decisions(connection)
+        if "gone" in decided:
+            deleted.decide_deleted(connection, shape, self.run_id, fetched, self.incomplete)
+            decided = plan.count_decisions(connection)
         if "new" in decided:
             plan.adopt(connection, shape)
             plan.park_unfit_inserts(connection, shape)
-        if "gone" in decided:
-            plan.park_gone(connection, shape)
         if decided := plan.count_decisions(connection):
             if decided.keys() & {"differs", "adopt"}:
                 plan.lock_rows(connection, shape)

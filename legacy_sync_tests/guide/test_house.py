@@ -46,6 +46,7 @@ TOUCHES_EDGES = (
     "workspace",
     "beside_rows",
     "compact",
+    "choosing",
     "evidence",
     "fetch",
     "bound",
@@ -54,11 +55,13 @@ TOUCHES_EDGES = (
     "load",
     "loading",
     "noting",
+    "parked",
     "session",
     "pipeline",
     "reconcile",
     "repair",
     "undo",
+    "resolve",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

@@ -17,6 +17,10 @@ COMPOSED_BY_HAND = {
     "erp.checks": {
         "check.expression": "the condition of a check, as PostgreSQL itself writes it (pg_get_expr)",
     },
+    "erp.chosen": {
+        "shape.table.columns[column].full_type": "a type of the catalog",
+        "column.full_type": "the same",
+    },
     "erp.undo_find": {"self.table.columns[self.table.primary_key[0]].full_type": "a type of the catalog"},
     "erp.undo_write": {"column.full_type": "a type of the catalog", "where": "one of two constants"},
     "ledger.exports": dict.fromkeys(("query", "run", "at", "order"), "a constant of the module, or a part of one"),

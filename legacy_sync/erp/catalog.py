@@ -33,6 +33,15 @@ class UniqueIndex:
 
 
 @dataclass(frozen=True)
+class Check:
+    """One check of a row; `expression` is its SQL condition."""
+
+    name: str
+    columns: tuple[str, ...]
+    expression: str
+
+
+@dataclass(frozen=True)
 class ForeignKey:
     """One reference of a single column to a single column."""
 
@@ -51,6 +60,7 @@ class ErpTable:
     primary_key: tuple[str, ...]
     uniques: tuple[UniqueIndex, ...]
     foreign_keys: tuple[ForeignKey, ...]
+    checks: tuple[Check, ...] = ()
 
 
 _COLUMNS = """
@@ -80,6 +90,14 @@ join pg_attribute a on a.attrelid = k.conrelid and a.attnum = k.conkey[1]
 join pg_attribute fa on fa.attrelid = k.confrelid and fa.attnum = k.confkey[1]
 where k.conrelid = %s and k.contype = 'f' and cardinality(k.conkey) = 1
 """
+_CHECKS = """
+select k.conname as name, pg_get_expr(k.conbin, k.conrelid) as expression,
+       array(select a.attname from pg_attribute a where a.attrelid = k.conrelid and a.attnum = any(k.conkey)
+             order by a.attnum) as columns
+from pg_constraint k
+where k.conrelid = %s and k.contype = 'c'
+order by k.conname
+"""
 
 
 def find_table(connection: psycopg.Connection, name: str) -> ErpTable | None:
@@ -96,13 +114,14 @@ def find_table(connection: psycopg.Connection, name: str) -> ErpTable | None:
         columns = {r["name"]: _column(r) for r in cursor.execute(_COLUMNS, [oid])}
         indexes = cursor.execute(_INDEXES, [oid]).fetchall()
         foreign_keys = tuple(ForeignKey(**r) for r in cursor.execute(_FOREIGN_KEYS, [oid]))
+        checks = tuple(Check(r["name"], tuple(r["columns"]), r["expression"]) for r in cursor.execute(_CHECKS, [oid]))
     primary = next((tuple(r["columns"]) for r in indexes if r["is_primary"]), ())
     uniques = tuple(
         UniqueIndex(r["name"], tuple(r["columns"]), r["predicate"])
         for r in indexes
         if not r["is_primary"] and not r["has_expression"]
     )
-    return ErpTable(schema, table, columns, primary, uniques, foreign_keys)
+    return ErpTable(schema, table, columns, primary, uniques, foreign_keys, checks)
 
 
 def list_tables(connection: psycopg.Connection) -> list[str]:

@@ -301,7 +301,7 @@ def _park_index(connection: psycopg.Connection, shape: Shape, index: UniqueIndex
     filled = sql.SQL(" and ").join(sql.SQL("c.{} is not null").format(sql.Identifier(c)) for c in index.columns)
     same = sql.SQL(" and ").join(sql.SQL("e.{0} = c.{0}").format(sql.Identifier(c)) for c in index.columns)
     predicate = sql.SQL(" and ({})").format(sql.SQL(index.predicate)) if index.predicate else sql.SQL("").format()
-    candidates = sql.SQL("(select * from ({}) c where {}{})").format(_candidates(shape, index), filled, predicate)
+    candidates = sql.SQL("(select * from ({}) c where {}{})").format(final_values(shape, index), filled, predicate)
     value = sql.SQL("concat_ws(' / ', {})").format(
         sql.SQL(", ").join(sql.SQL("c.{}").format(sql.Identifier(c)) for c in index.columns)
     )
@@ -356,7 +356,7 @@ def _qualified(index: UniqueIndex, shape: Shape) -> sql.Composed:
     )
 
 
-def _candidates(shape: Shape, index: UniqueIndex) -> sql.Composed:
+def final_values(shape: Shape, index: UniqueIndex) -> sql.Composed:
     """The final values of every row that is new or changes a column of the index, under the table's column names."""
     needed = shape.table.columns if index.predicate else index.columns
     own = [c for c in needed if c in shape.columns]

@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp import apply, parents, plan, refresh, relink, staging, sweep
+from legacy_sync.erp import apply, checks, parents, plan, refresh, relink, staging, sweep
 from legacy_sync.erp.late_values import fill_late_values
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
@@ -310,6 +310,7 @@ class Loader:
             if decided.keys() & {"differs", "adopt"}:
                 plan.lock_rows(connection, shape)
                 plan.compare_cells(connection, shape)
+            checks.park_checks(connection, shape)
             plan.park_duplicates(connection, shape)
         return plan.count_decisions(connection)
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -294,7 +294,11 @@ class World:
     def kill_postgres(self) -> None:
         """The whole server, which is started again."""
         pid = int((self.postgres.folder / "data" / "postmaster.pid").read_text().split()[0])
+        sessions = psutil.Process(pid).children()
         os.kill(pid, signal.SIGKILL)
+        for session in sessions:  # one that computes notices late that it is alone
+            with suppress(psutil.NoSuchProcess):
+                session.kill()
         while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
             threading.Event().wait(0.01)
         self.postgres.stop()  # leaves it; there is nothing to stop any more

@@ -147,7 +147,9 @@ def test_bad_rows_cost_the_good_ones_little_time(things: Journey):
     things.execute("delete from things where code <> 'ERP'; drop schema legacy_sync cascade")
     things.landing_root += "-again"
     things.close()
-    bad = list(BAD.values())
+    bad = [
+        words for kind, words in BAD.items() if kind != "broken index"
+    ]  # only the database can tell: tries by halves
     wanted: Counter[str] = Counter()
     for place, number in enumerate(range(0, ROWS, 20)):
         values, reason, *_ = bad[place % len(bad)]

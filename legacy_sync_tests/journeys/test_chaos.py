@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from chaos_setup import World
 
-ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "4"))
+ROUNDS = int(os.environ.get("CHAOS_ROUNDS", "2"))
 SEED = int(os.environ.get("CHAOS_SEED", "20261128"))
 REST_EVERY = 10
 

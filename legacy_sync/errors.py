@@ -7,6 +7,7 @@ Every public exception of the project. The families say what happens next::
     │   ├── SettingsInvalid        environment variable missing or unusable
     │   ├── MappingInvalid         a mapping file says something impossible (carries all problems)
     │   ├── EntityUnknown          a name on the command line or in a run config is no entity
+    │   ├── ChoiceUnusable         a person's choice cannot be carried out as it was given
     │   ├── SchemaDrift            a catalog no longer fits the mapping
     │   ├── SourceRefused          the legacy server refuses for good (login, unknown table, bad filter)
     │   ├── SourceUntrustworthy    an answer that contradicts the request (filter ignored, counts disagree)
@@ -96,6 +97,10 @@ class MappingInvalid(AbortRun):
 
 class EntityUnknown(AbortRun):
     """A name that is no entity of the loaded mappings."""
+
+
+class ChoiceUnusable(AbortRun):
+    """A choice for conflicts or parked rows that cannot be carried out as it was given; nothing was written."""
 
 
 class SchemaDrift(AbortRun):

@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperGroup
 
 from legacy_sync.errors import (
+    ChoiceUnusable,
     EntityUnknown,
     LegacySyncError,
     MappingInvalid,
@@ -108,7 +109,7 @@ def _terminated_as_interrupt() -> Iterator[None]:
 
 def exit_code(error: LegacySyncError) -> int:
     """2 for what has to be corrected in the call or the configuration, else 1."""
-    wrong = isinstance(error, SettingsInvalid | MappingInvalid | EntityUnknown | ParkRow)
+    wrong = isinstance(error, SettingsInvalid | MappingInvalid | EntityUnknown | ChoiceUnusable | ParkRow)
     return BAD_USAGE if wrong else ABORTED
 
 

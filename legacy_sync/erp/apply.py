@@ -9,6 +9,7 @@ from psycopg import errors as pg
 from psycopg import sql
 
 from legacy_sync.erp.catalog import ErpTable
+from legacy_sync.erp.chosen import has_chosen_values
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
@@ -40,8 +41,8 @@ def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> di
     Rows the database refuses leave the plan and are parked.
     """
     connection.execute(
-        "insert into ls_update select _row, _key, erp_key, array_agg(column_name), array_agg(erp), array_agg(staged)"
-        " from ls_cell where outcome = 'take' group by _row, _key, erp_key"
+        "insert into ls_update select _row, _key, erp_key, array_agg(column_name), array_agg(erp),"
+        "  array_agg(case when choice = 'value' then chosen else staged end) from ls_cell where outcome = 'take' group by _row, _key, erp_key"
     )
     taken = _rows_by_column(connection)
     if taken:
@@ -72,8 +73,12 @@ def bind_adopted(connection: psycopg.Connection, shape: Shape, run_id: int, fetc
 
 
 def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
-    """Moves the base of bound rows to what was taken in; columns that wait for a person stay where they were."""
+    """Moves the base of bound rows to what was taken in; columns that wait for a person stay where they were.
+
+    Where a person chose a value of their own, that is agreed on as the ERP's, and the record's own as the legacy one.
+    """
     base, erp_base = [], []
+    own = has_chosen_values(connection)
     for column in shape.columns:
         old = shape.base_of(column)
         old_erp = sql.SQL("case when b.erp_base is null then {} else {} end").format(
@@ -81,9 +86,10 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
         )
         name = sql.Literal(column)
         new = sql.SQL("{}::text").format(shape.staged(column))
+        said = sql.SQL("case when {0} = any(g.own) then g.said[array_position(g.own, {0})] else {1} end")
         base.append(
             sql.SQL("case when {} = any(g.waits) or {} then {} else {} end").format(
-                name, shape.is_kept(column), old, new
+                name, shape.is_kept(column), old, said.format(name, new) if own else new
             )
         )
         erp_base.append(
@@ -96,15 +102,19 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
             "update legacy_sync.binding t set base = x.base, column_set_id = {column_set}, changed_run = %(run)s,"
             "  erp_base = case when x.erp_base is distinct from x.base then x.erp_base end,"
             "  fetched = (%(fetched)s::bigint[])[(x._row >> 32) + 1], missing_since = null"
-            " from (select p._row, p._key, g.waits, {base} as base, {erp_base} as erp_base"
+            " from (select p._row, p._key, g.is_stirred, {base} as base, {erp_base} as erp_base"
             "  from ls_plan p join ls_stage s using (_row)"
             "  join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
             "  left join (select _row, array_agg(column_name) filter (where outcome = 'wait') as waits,"
-            "    array_agg(column_name) filter (where outcome = 'keep') as keeps from ls_cell group by _row) g"
+            "    array_agg(column_name) filter (where outcome = 'keep') as keeps,"
+            "    array_agg(column_name) filter (where choice = 'value') as own,"
+            "    array_agg(staged) filter (where choice = 'value') as said,"
+            "    bool_or(outcome = 'wait' and (conflict_id is null or staged is distinct from seen_legacy)) as is_stirred"
+            "    from ls_cell group by _row) g"
             "   on g._row = p._row"
             "  where p.decision = 'differs') x"
             " where t.entity_id = {entity} and t.legacy_key = x._key"
-            "  and (t.base is distinct from x.base or x.waits is not null or t.missing_since is not null or"
+            "  and (t.base is distinct from x.base or x.is_stirred or t.missing_since is not null or"
             " t.column_set_id <> {column_set}"
             "   or t.erp_base is distinct from case when x.erp_base is distinct from x.base then x.erp_base end)"
         ).format(

@@ -3,7 +3,7 @@
 The result is two temporary tables. `ls_plan` has a row for each staged row that is not simply unchanged:
 `new`, `adopt` (found by natural key), `differs` (bound, something differs) or `gone` (the ERP row was
 deleted there). `ls_cell` has a row for each differing cell of adopted and differing rows with what is
-meant: `take` the legacy value, `keep` the ERP value, or `wait` for a person.
+meant: `take` the legacy value (or the one a person chose instead), `keep` the ERP value, or `wait` for a person.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import psycopg
 from psycopg import sql
 
 from legacy_sync.erp.catalog import UniqueIndex
+from legacy_sync.erp.chosen import stage_chosen_values
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, forget_parked, park_staged
 
@@ -179,19 +180,50 @@ def compare_cells(connection: psycopg.Connection, shape: Shape) -> None:
     connection.execute(
         sql.SQL(
             "insert into ls_cell"
-            " select p._row, p._key, p.erp_id::text, v.column_name, v.staged, v.erp, v.base, v.erp_base, v.policy,"
-            "  {outcome} as outcome,"
-            "  p.decision <> 'adopt' and v.known and v.staged is distinct from v.base"
-            "   and v.erp is distinct from v.erp_base as is_conflict"
+            " select p._row, p._key, p.erp_id::text, v.column_name, v.staged, v.erp, v.base, v.erp_base,"
+            "  case when {is_first} then {adoption} else v.policy end, {outcome},"
+            "  not {is_first} and v.staged is distinct from v.base and v.erp is distinct from v.erp_base,"
+            "  {is_first}, k.id, k.legacy_value, k.erp_value, case when {is_chosen} then k.choice end,"
+            "  k.chosen_value, k.chosen_by"
             " from ls_plan p join ls_stage s using (_row) join {erp} e on e.{pk} = p.erp_id"
             " left join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
             " cross join lateral (values {cells})"
             "  v(column_name, policy, staged, erp, base, erp_base, known, is_kept)"
+            " left join {conflicts} k on k.entity_id = {entity} and k.legacy_key = p._key"
+            "  and k.column_name = v.column_name and k.status = 'open'"
             " where p.decision in ('differs', 'adopt') and not v.is_kept and v.staged is distinct from v.erp"
-        ).format(outcome=_outcome(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id), cells=cells)
+        ).format(
+            is_first=_IS_FIRST,
+            is_chosen=_IS_CHOSEN,
+            adoption=sql.Literal(shape.mapping.adoption.policy),
+            outcome=_outcome(shape),
+            erp=shape.erp,
+            pk=shape.pk,
+            entity=sql.Literal(shape.entity_id),
+            cells=cells,
+            conflicts=_open_conflicts(connection, shape),
+        )
     )
+    if stage_chosen_values(connection, shape):
+        connection.execute("update ls_cell set outcome = 'take' where outcome = 'set'")
     connection.execute("create index on ls_cell (_row)")
     connection.execute("analyze ls_cell")
+
+
+# The two sides never agreed on a value: found in the ERP, or mapped, for the first time, and not decided since.
+_IS_FIRST = sql.SQL("(p.decision = 'adopt' or not v.known or coalesce(k.is_first, false))")
+# A person chose, and both sides have the values that were chosen from.
+_IS_CHOSEN = sql.SQL(
+    "(k.choice is not null and v.staged is not distinct from k.legacy_value and v.erp is not distinct from k.erp_value)"
+)
+
+
+def _open_conflicts(connection: psycopg.Connection, shape: Shape) -> sql.SQL:
+    """The conflicts of the entity; no table at all where none is open, so that the others need no look at it."""
+    row = connection.execute(
+        "select exists (select from legacy_sync.conflict where entity_id = %s and status = 'open')", [shape.entity_id]
+    ).fetchone()
+    return sql.SQL("legacy_sync.conflict" if row and row[0] else "(select * from legacy_sync.conflict limit 0)")
 
 
 def _cell(shape: Shape, column: str) -> sql.Composed:
@@ -223,14 +255,15 @@ def _outcome(shape: Shape) -> sql.Composed:
             "  when s._modified >= e.{0} then 'take' else 'keep' end"
         ).format(sql.Identifier(updated_at))
     return sql.SQL(
-        "case when p.decision = 'adopt' or not v.known then {adoption}"
+        "case when {chosen} then case k.choice when 'legacy' then 'take' when 'erp' then 'keep' else 'set' end"
+        " when {first} then {adoption}"
         " when v.staged is not distinct from v.base then 'keep'"
         " when v.erp is not distinct from v.erp_base then 'take'"
         " when v.policy = 'legacy_wins' then 'take'"
         " when v.policy = 'erp_wins' then 'keep'"
         " when v.policy = 'newest_wins' then {newest}"
         " else 'wait' end"
-    ).format(adoption=sql.Literal(adoption), newest=newest)
+    ).format(chosen=_IS_CHOSEN, first=_IS_FIRST, adoption=sql.Literal(adoption), newest=newest)
 
 
 def park_gone(connection: psycopg.Connection, shape: Shape) -> int:

@@ -23,7 +23,8 @@ create temp table ls_parked (_row bigint primary key, _key text not null, reason
 create temp table ls_left_empty (_row bigint, column_name text);
 create temp table ls_second_choice (_row bigint, _key text, column_name text, value text);
 create temp table ls_cell (_row bigint, _key text, erp_key text, column_name text, staged text, erp text, base text,
-  erp_base text, policy text, outcome text, is_conflict boolean);
+  erp_base text, policy text, outcome text, is_conflict boolean, is_first boolean, conflict_id bigint,
+  seen_legacy text, seen_erp text, choice text, chosen text, chosen_by text);
 create temp table ls_update (_row bigint, _key text, erp_key text, columns text[], before text[], after text[])
 """
 _CSV = pacsv.WriteOptions(include_header=False)

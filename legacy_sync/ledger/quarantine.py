@@ -95,7 +95,7 @@ def park_rows(
             copy.set_types(["text", "text", "text", "text", "text", "json", "int8", "text"])
             for p in rows:
                 message = p.message.replace("\x00", "\\0")
-                row = Json(_storable(p.row))
+                row = Json(storable(p.row))
                 copy.write_row((p.legacy_key, p.reason, p.column, _visible(p.value), message, row, p.fetched, p.status))
         discarded = {str(key) for (key,) in cursor.execute(_DROP_DISCARDED, values).fetchall()}
         cursor.execute(_UPSERT, values)
@@ -239,12 +239,12 @@ _ENTRY = (
 )
 
 
-def _storable(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """JSON knows no NaN and no infinity; they are kept as visible text."""
     if isinstance(value, dict):
-        return {k: _storable(v) for k, v in value.items()}
+        return {k: storable(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [_storable(v) for v in value]
+        return [storable(v) for v in value]
     if isinstance(value, float) and value - value != 0:
         return str(value)
     return value

@@ -117,6 +117,10 @@ def _delete(loader: Loader) -> None:
         loader.report.warn_gone("gone from the legacy table, kept while other ERP rows refer to them", referred)
 
 
+def settle_chosen(loader: Loader) -> None:
+    """Deals with the rows whose record is gone, that people edited, and of which somebody decided."""
+
+
 def _read_at(whole: Sequence[LandedFetch]) -> int:
     """When all rows were read, in microseconds since 1970; changes were added to them later."""
     return max(f.fetched_at for f in whole if f.mode == FULL)

@@ -203,7 +203,7 @@ class Loader:
         decided = self._write_rows(shape, chunk.fetched, decided)
         staging.forget_parked(self.connection, staging.STAGE)
         counts = self._write_around(shape, decided)
-        counts.conflicts = conflicts.record_conflicts(self.connection, self.entity_id, self.run_id)
+        counts.conflicts = self._record_conflicts(shape, chunk)
         counts.replayed = quarantine.close_loaded(self.connection, self.entity_id, self.run_id)
         waiting_before = len(self.waiting)
         self._park(slice_.partition, chunk)
@@ -236,6 +236,15 @@ class Loader:
         if self.mapping.unit:
             units.note_loaded(self.connection)
         return counts
+
+    def _record_conflicts(self, shape: Shape, chunk: Chunk) -> int:
+        """Keeps the waiting conflicts and their records up to date; returns how many are new."""
+        found = conflicts.record_conflicts(self.connection, shape, self.run_id)
+        if rows := conflicts.find_without_record(self.connection, self.entity_id):
+            records = ((key, chunk.record_of(row), chunk.fetched_of(row)) for row, key in rows)
+            conflicts.keep_records(self.connection, self.entity_id, records)
+        conflicts.forget_records(self.connection, self.entity_id)
+        return found
 
     def _note_unmeant(self, chunk: Chunk) -> None:
         """Keeps the newest word on each record: meant by the mapping, or no longer."""

@@ -59,6 +59,7 @@ def loading(
     within: psycopg.Connection | None = None,
     accept: bool = False,
     accepted_by: str | None = None,
+    mode: str | None = None,
 ) -> Iterator[list[Loader]]:
     """Loaders over one connection that nobody else has, each with a run in the ledger that ends as this block does.
 
@@ -72,7 +73,7 @@ def loading(
             bound = bind(connection, mapping, workspace.project.mappings.values())
             for one in (bound, *bound.dependents):  # their texts follow this entity's rows
                 session.lock(one.entity_id, one.mapping.entity)
-            mode = "full" if full else "incremental"
+            mode = mode or ("full" if full else "incremental")
             run_id = runs.start_run(
                 connection,
                 bound.entity_id,
@@ -249,6 +250,11 @@ def finish(workspace: Workspace, loader: Loader, slices: list[Slice]) -> None:
         loader.note_unfilled()
     if settle_gone(loader, whole):
         replay(loader, again=True)
+    end_run(workspace, loader, slices)
+
+
+def end_run(workspace: Workspace, loader: Loader, slices: Sequence[Slice]) -> None:
+    """Writes how the run ended, unless it was a plan, and tidies what it loaded."""
     report = loader.report
     report.partitions = tuple(s.partition for s in slices)
     report.outcome = "succeeded_with_parked" if report.counts.parked else "succeeded"

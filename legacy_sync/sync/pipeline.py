@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from legacy_sync.mapping.model import Mapping
 from legacy_sync.sources.landing import Landing, fetched_at
+from legacy_sync.sync.choosing import apply_choices
 from legacy_sync.sync.chunks import Batches
 from legacy_sync.sync.fetch import FetchWork, Stream, fetch_table, land, leave_mark, plan_work, say_fetched, take_mark
 from legacy_sync.sync.load import Loader
@@ -72,6 +73,7 @@ def load_unit(
         accept=accept,
         accepted_by=accepted_by,
     ) as loaders:
+        apply_choices(loaders)
         slices = [find_slices(loader, partitions, full=full) for loader in loaders]
         load_slices(loaders, slices, progress, on_commit)
         for loader, own in zip(loaders, slices, strict=True):
@@ -191,6 +193,7 @@ def plan_entities(
             done |= {m.entity for m in unit}
             fetched = {m.entity: fetch_table(workspace, m, partitions, full=full, progress=progress) for m in unit}
             with loading(workspace, unit, full=full, dry_run=True, within=connection) as loaders:
+                apply_choices(loaders)
                 chosen = [fetched[loader.mapping.entity].partitions if partitions else None for loader in loaders]
                 slices = [find_slices(x, c, full=False) for x, c in zip(loaders, chosen, strict=True)]
                 load_slices(loaders, slices, progress, _nothing)

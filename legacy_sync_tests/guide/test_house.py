@@ -45,6 +45,7 @@ TOUCHES_EDGES = (
     "workspace",
     "beside_rows",
     "compact",
+    "choosing",
     "evidence",
     "fetch",
     "bound",
@@ -56,6 +57,7 @@ TOUCHES_EDGES = (
     "pipeline",
     "reconcile",
     "repair",
+    "resolve",
     "undo",
     "waiting",
 )  # the only parts of sync that do

@@ -42,7 +42,8 @@ def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> di
     """
     connection.execute(
         "insert into ls_update select _row, _key, erp_key, array_agg(column_name), array_agg(erp),"
-        "  array_agg(case when choice = 'value' then chosen else staged end) from ls_cell where outcome = 'take' group by _row, _key, erp_key"
+        "  array_agg(case when choice = 'value' then chosen else staged end)"
+        " from ls_cell where outcome = 'take' group by _row, _key, erp_key"
     )
     taken = _rows_by_column(connection)
     if taken:
@@ -109,8 +110,8 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
             "    array_agg(column_name) filter (where outcome = 'keep') as keeps,"
             "    array_agg(column_name) filter (where choice = 'value') as own,"
             "    array_agg(staged) filter (where choice = 'value') as said,"
-            "    bool_or(outcome = 'wait' and (conflict_id is null or staged is distinct from seen_legacy)) as is_stirred"
-            "    from ls_cell group by _row) g"
+            "    bool_or(outcome = 'wait' and (conflict_id is null or staged is distinct from seen_legacy))"
+            "     as is_stirred from ls_cell group by _row) g"
             "   on g._row = p._row"
             "  where p.decision = 'differs') x"
             " where t.entity_id = {entity} and t.legacy_key = x._key"

@@ -1,4 +1,4 @@
-"""What did people choose for the conflicts that wait? A choice is kept with its conflict until a load carries it out."""
+"""What did people choose for the conflicts that wait? It is kept with its conflict until a load carries it out."""
 
 from __future__ import annotations
 

@@ -114,7 +114,8 @@ def forget_records(connection: psycopg.Connection, entity_id: int) -> None:
     """Forgets the records of which no conflict is open any more."""
     connection.execute(
         "delete from legacy_sync.conflict_record r where r.entity_id = %s and not exists (select from"
-        " legacy_sync.conflict c where c.entity_id = r.entity_id and c.legacy_key = r.legacy_key and c.status = 'open')",
+        " legacy_sync.conflict c where c.entity_id = r.entity_id and c.legacy_key = r.legacy_key"
+        "  and c.status = 'open')",
         [entity_id],
     )
 
@@ -177,7 +178,8 @@ select c.id, e.name as entity, c.sort, c.legacy_key, c.erp_key, nullif(c.column_
   exists (select from legacy_sync.conflict_record r where r.entity_id = c.entity_id
     and r.legacy_key = c.legacy_key) as has_record
 from legacy_sync.conflict c join legacy_sync.entity e on e.id = c.entity_id
-left join lateral (select string_agg(x.column_name || '=' || coalesce(x.base_value, '-'), ', ' order by x.column_name) as base,
+left join lateral (select
+  string_agg(x.column_name || '=' || coalesce(x.base_value, '-'), ', ' order by x.column_name) as base,
   string_agg(x.column_name || '=' || coalesce(x.legacy_value, '-'), ', ' order by x.column_name) as legacy,
   string_agg(x.column_name || '=' || coalesce(x.erp_value, '-'), ', ' order by x.column_name) as erp
   from legacy_sync.conflict_cell x where x.conflict_id = c.id and c.sort <> 'value') w on true

@@ -1,4 +1,4 @@
-"""How does a person's choice reach the ERP? Its record is loaded once more, and the plan finds the choice in the ledger.
+"""How does a person's choice reach the ERP? The record is loaded again, and the plan finds the choice in the ledger.
 
 Whole rows or nothing: a choice that the ERP refuses is taken back with the reason, and its conflict stays open.
 """

@@ -35,7 +35,7 @@ _WHERE = "conflicts resolve"
 
 @dataclass(frozen=True)
 class Choice:
-    """Which value counts, who says so, and why. `value` is the ERP's text of it; empty for none in numbers and dates."""
+    """Which value counts, who says so, and why. `value` is the ERP's text of it; empty: none, or the empty text."""
 
     keep: Keep
     by: str

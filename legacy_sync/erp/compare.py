@@ -23,7 +23,6 @@ from legacy_sync.mapping.model import Mapping
 
 BUCKETS = 64
 _WAITS_FOR_PARENT = ("reference_missing", "no_erp_row")
-_ERP_ROW_DELETED = "erp_row_deleted"
 _NUMBERS = ("int2", "int4", "int8", "numeric", "float4", "float8")
 _TABLES = """
 create temp table ls_received (_key text, is_due boolean);
@@ -77,7 +76,6 @@ def find_by_key(connection: psycopg.Connection, shape: Shape, *, is_complete: bo
     values = {
         "entity": shape.entity_id,
         "parents": list(_WAITS_FOR_PARENT),
-        "deleted": _ERP_ROW_DELETED,
         "policy": _declared(shape.mapping),
         "ignores": shape.mapping.deletes.policy == "ignore",
         "table": shape.table.name,
@@ -97,17 +95,22 @@ _INSERT = "insert into ls_difference (kind, legacy_key, erp_key, column_name, le
 _MISSING = (
     _INSERT
     + """
-select case when q.status = 'discarded' then 'discarded'
-    when b.erp_key is not null and b.missing_since is null then 'erp_row_deleted'
+select case when q.status = 'discarded' then 'discarded' when c.status = 'open' then 'conflict'
+    when c.winner = 'erp' then 'discarded' when b.erp_key is not null and b.missing_since is null then 'erp_row_deleted'
     when k.is_due then 'new' else 'not_loaded' end,
-  k._key, b.erp_key, null, null, case when q.status = 'discarded' then q.comment when b.missing_since is not null
+  k._key, b.erp_key, null, null, case when q.status = 'discarded' then q.comment
+    when c.status = 'open' then format('conflict %%s is open: deleted in the ERP, and the record changed', c.id)
+    when c.winner = 'erp' then concat_ws(': ', 'deleted in the ERP, and decided so by ' || c.decided_by, c.comment)
+    when b.missing_since is not null
     then 'its record was gone since ' || b.missing_since::date || ', and came back' else q.message end
 from ls_key k
 left join legacy_sync.binding b on b.entity_id = %(entity)s and b.legacy_key = k._key
 left join {erp} e on e.{pk} = b.erp_key::{type}
 left join lateral (select * from legacy_sync.quarantine q where q.entity_id = %(entity)s and q.legacy_key = k._key
   and q.status in ('open', 'discarded') order by q.id desc limit 1) q on true
-where e.{pk} is null and not (q.status is not distinct from 'open' and q.reason <> %(deleted)s)
+left join lateral (select * from legacy_sync.conflict c where c.entity_id = %(entity)s and c.legacy_key = k._key
+  and c.sort = 'gone_in_erp' and c.erp_key = b.erp_key order by c.id desc limit 1) c on true
+where e.{pk} is null and q.status is distinct from 'open'
 """
 )
 _PARKED = (
@@ -115,7 +118,7 @@ _PARKED = (
     + """
 select case when q.reason = any(%(parents)s) and q.value is not null then 'waits_for_parent' else 'parked' end,
   q.legacy_key, null, q.column_name, q.value, q.reason || ': ' || q.message
-from legacy_sync.quarantine q where q.entity_id = %(entity)s and q.status = 'open' and q.reason <> %(deleted)s
+from legacy_sync.quarantine q where q.entity_id = %(entity)s and q.status = 'open'
 """
 )
 _GONE = (
@@ -387,7 +390,8 @@ def read_differences(
 def forget_deleted(connection: psycopg.Connection, shape: Shape) -> int:
     """Forgets which ERP rows records were whose row was deleted there, so that a load makes it anew.
 
-    Records that a person discarded, and those that are gone themselves, stay as they are. Returns how many.
+    Records that a person discarded, those that were decided to stay deleted, and those that are gone themselves stay
+    as they are. Returns how many.
     """
     return connection.execute(
         sql.SQL(
@@ -396,5 +400,8 @@ def forget_deleted(connection: psycopg.Connection, shape: Shape) -> int:
             " and coalesce((select q.status from legacy_sync.quarantine q where q.entity_id = {entity}"
             "   and q.legacy_key = b.legacy_key and q.status in ('open', 'discarded') order by q.id desc limit 1), '')"
             "  <> 'discarded'"
+            " and coalesce((select c.winner from legacy_sync.conflict c where c.entity_id = {entity}"
+            "   and c.legacy_key = b.legacy_key and c.sort = 'gone_in_erp' and c.erp_key = b.erp_key"
+            "   order by c.id desc limit 1), '') <> 'erp'"
         ).format(entity=sql.Literal(shape.entity_id), erp=shape.erp, pk=shape.pk, type=shape.pk_type)
     ).rowcount

@@ -26,7 +26,7 @@ def classify(connection: psycopg.Connection, shape: Shape) -> None:
             "create temp table ls_plan as select s._row, s._key, {new}::{type} as erp_id, 'new' as decision"
             " from ls_stage s where not exists (select from legacy_sync.binding b"
             "  where b.entity_id = {entity} and b.legacy_key = s._key)"
-        ).format(new=_new_key(connection, shape), type=shape.pk_type, entity=sql.Literal(shape.entity_id))
+        ).format(new=new_key(connection, shape), type=shape.pk_type, entity=sql.Literal(shape.entity_id))
     ).rowcount
     row = connection.execute("select count(*) from ls_stage").fetchone()
     if row and row[0] > new:
@@ -266,21 +266,6 @@ def _outcome(shape: Shape) -> sql.Composed:
     ).format(chosen=_IS_CHOSEN, first=_IS_FIRST, adoption=sql.Literal(adoption), newest=newest)
 
 
-def park_gone(connection: psycopg.Connection, shape: Shape) -> int:
-    """Rows deleted in the ERP stay deleted; those that changed in the legacy system since are parked."""
-    agreed = shape.base_array(shape.staged(c) for c in shape.columns)
-    select = sql.SQL(
-        "select p._row, p._key, 'erp_row_deleted', null, p.erp_id::text,"
-        " format('the record changed, but its row %s was deleted in the ERP', p.erp_id)"
-        " from ls_plan p join ls_stage s using (_row)"
-        " join legacy_sync.binding b on b.entity_id = {} and b.legacy_key = p._key"
-        " where p.decision = 'gone' and b.base is distinct from {}"
-    ).format(sql.Literal(shape.entity_id), agreed)
-    parked = park_staged(connection, select)
-    connection.execute("delete from ls_plan where decision = 'gone'")
-    return parked
-
-
 def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
     """New rows whose reference or required value was not delivered are parked, where they may not be without it."""
     parked = _park_undelivered(connection, shape)
@@ -426,7 +411,7 @@ def _erp(column: str) -> sql.Composed:
     return sql.SQL("e.{}").format(sql.Identifier(column))
 
 
-def _new_key(connection: psycopg.Connection, shape: Shape) -> sql.Composed:
+def new_key(connection: psycopg.Connection, shape: Shape) -> sql.Composed:
     """An expression that yields a new primary key; sequences stay ahead because it asks them."""
     if shape.key.type == "uuid":
         return sql.SQL("gen_random_uuid()").format()

@@ -16,7 +16,7 @@ ROW, KEY, MODIFIED, UNIT = "_row", "_key", "_modified", "_unit"
 STAGE, PLAN, CELL, UPDATE = map(sql.Identifier, ("ls_stage", "ls_plan", "ls_cell", "ls_update"))
 _BITS = 62
 _DROP = "drop table if exists ls_stage, ls_parked, ls_second_choice, ls_found, ls_plan, ls_known, ls_cell, ls_update,"
-_DROP += " ls_left_empty, ls_parent"
+_DROP += " ls_left_empty, ls_parent, ls_gone, ls_gone_cell"
 _TABLES = """
 create temp table ls_parked (_row bigint primary key, _key text not null, reason text not null, column_name text,
   value text, message text not null);
@@ -25,6 +25,9 @@ create temp table ls_second_choice (_row bigint, _key text, column_name text, va
 create temp table ls_cell (_row bigint, _key text, erp_key text, column_name text, staged text, erp text, base text,
   erp_base text, policy text, outcome text, is_conflict boolean, is_first boolean, conflict_id bigint,
   seen_legacy text, seen_erp text, choice text, chosen text, chosen_by text);
+create temp table ls_gone (_row bigint, _key text, erp_key text, conflict_id bigint, is_as_seen boolean,
+  verdict text, by text);
+create temp table ls_gone_cell (_row bigint, column_name text, base text, staged text);
 create temp table ls_update (_row bigint, _key text, erp_key text, columns text[], before text[], after text[])
 """
 _CSV = pacsv.WriteOptions(include_header=False)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import psycopg
 from psycopg import sql
 
+from legacy_sync.erp.edited import decide_edited
 from legacy_sync.erp.shape import Shape
 
 _WITHOUT_KEY = ("no_key", "key_too_long", "unreadable", "not_a_record", "not_a_list")
@@ -111,16 +112,30 @@ def note_missing(connection: psycopg.Connection, entity_id: int, run_id: int, at
 # --- policy: set ---------------------------------------------------------------------------------
 
 
-def mark_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> int:
-    """Sets the declared columns of the ERP rows, with before images; all other values stay. Returns how many rows.
+def mark_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> tuple[int, int]:
+    """Sets the declared columns of the ERP rows, with before images; all other values stay.
 
-    The new values become the base of mapped columns, so that a record that comes back brings its own again.
+    Rows are those in `ls_missing`, and those that waited since people had edited them. The new values become the base
+    of mapped columns, so that a record that comes back brings its own again. Returns how many rows were set, and how
+    many wait.
     """
+    connection.execute("drop table if exists ls_doomed")
+    connection.execute(
+        sql.SQL(
+            "create temp table ls_doomed as select _key, erp_key from ls_missing"
+            " union select b.legacy_key, b.erp_key from legacy_sync.conflict c join legacy_sync.binding b"
+            "  using (entity_id, legacy_key) where c.entity_id = {} and c.status = 'open'"
+            "  and c.sort = 'gone_in_legacy' and b.missing_since is not null"
+        ).format(sql.Literal(shape.entity_id))
+    )
+    waiting = decide_edited(connection, shape)
+    connection.execute("update ls_edited set is_done = true where verdict = 'legacy'")
     values = {c: shape.literal(c, v) for c, v in shape.mapping.deletes.set.items()}
     connection.execute(
-        sql.SQL("select 1 from {} e where e.{}::text in (select erp_key from ls_missing) order by 1 for update").format(
-            shape.erp, shape.pk
-        )
+        sql.SQL(
+            "select 1 from {} e where e.{}::text in (select erp_key from ls_doomed where not is_edited)"
+            " order by 1 for update"
+        ).format(shape.erp, shape.pk)
     )
     rows = connection.execute(_insert_changes(shape, values), {"run": run_id}).rowcount
     connection.execute(_update_rows(shape, values))
@@ -129,11 +144,11 @@ def mark_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int)
         base = [sql.SQL("{}::text").format(mapped[c]) if c in mapped else shape.base_of(c) for c in shape.columns]
         connection.execute(
             sql.SQL(
-                "update legacy_sync.binding b set base = {}, column_set_id = {} from ls_missing m"
-                " where b.entity_id = {} and b.legacy_key = m._key"
+                "update legacy_sync.binding b set base = {}, column_set_id = {} from ls_doomed m"
+                " where b.entity_id = {} and b.legacy_key = m._key and not m.is_edited"
             ).format(shape.base_array(base), sql.Literal(shape.column_set_id), sql.Literal(shape.entity_id))
         )
-    return rows
+    return rows, waiting
 
 
 def restore_returned(connection: psycopg.Connection, shape: Shape, run_id: int) -> None:
@@ -189,7 +204,7 @@ def _insert_changes(shape: Shape, values: dict[str, sql.Composed]) -> sql.Compos
         "insert into legacy_sync.change"
         " (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
         " select %(run)s, {entity}, {table}, m._key, m.erp_key, 'delete', {names}, {before}, {after}"
-        " from ls_missing m join {erp} e on e.{pk}::text = m.erp_key where {differs}"
+        " from ls_doomed m join {erp} e on e.{pk}::text = m.erp_key where not m.is_edited and ({differs})"
     ).format(
         entity=sql.Literal(shape.entity_id),
         table=sql.Literal(shape.table.name),
@@ -206,9 +221,9 @@ def _update_rows(shape: Shape, values: dict[str, sql.Composed]) -> sql.Composed:
     assignments = [sql.SQL("{} = {}").format(sql.Identifier(c), v) for c, v in values.items()]
     if shape.mapping.target.updated_at:
         assignments.append(sql.SQL("{} = now()").format(sql.Identifier(shape.mapping.target.updated_at)))
-    return sql.SQL("update {} e set {} from ls_missing m where e.{}::text = m.erp_key and ({})").format(
-        shape.erp, sql.SQL(", ").join(assignments), shape.pk, _differs(values)
-    )
+    return sql.SQL(
+        "update {} e set {} from ls_doomed m where e.{}::text = m.erp_key and not m.is_edited and ({})"
+    ).format(shape.erp, sql.SQL(", ").join(assignments), shape.pk, _differs(values))
 
 
 def _differs(values: dict[str, sql.Composed]) -> sql.Composed:
@@ -232,30 +247,34 @@ def has_missing(connection: psycopg.Connection, entity_id: int) -> bool:
 def delete_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> tuple[int, int, int]:
     """Deletes the ERP rows of all records known to be gone, with before images; the bindings stay as tombstones.
 
-    Rows that people edited since both sides last agreed stay, and those that other rows refer to, until they do so
-    no more. Returns how many rows were deleted, are edited, are referred to.
+    Rows that people edited stay unless that was decided otherwise (`edited.py`), and those that other rows refer to,
+    until they do so no more. Returns how many rows were deleted, wait since they are edited, are referred to.
     """
     connection.execute("drop table if exists ls_doomed")
     connection.execute(
         sql.SQL(
-            "create temp table ls_doomed as select b.legacy_key as _key, b.erp_key, {edited} as is_edited"
+            "create temp table ls_doomed as select b.legacy_key as _key, b.erp_key"
             " from legacy_sync.binding b join {erp} e on e.{pk}::text = b.erp_key"
             " where b.entity_id = {entity} and b.missing_since is not null"
             "  and (b.kept_at is null or b.kept_at < b.missing_since)"  # nobody took its deletion back
-        ).format(edited=_is_edited(shape), erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
+        ).format(erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
     )
+    waiting = decide_edited(connection, shape)
     referring = sql.SQL(" or ").join(_referring(connection, shape)) or sql.SQL("false")
     deleted = 0
     while rows := connection.execute(_delete_rows(shape, referring), {"run": run_id}).rowcount:
         deleted += rows
     row = connection.execute(
-        sql.SQL(
-            "select count(*) filter (where d.is_edited), count(*) filter (where not d.is_edited)"
-            " from ls_doomed d join {} e on e.{}::text = d.erp_key"
-        ).format(shape.erp, shape.pk)
+        sql.SQL("select count(*) from ls_doomed d join {} e on e.{}::text = d.erp_key where not d.is_edited").format(
+            shape.erp, shape.pk
+        )
     ).fetchone()
-    assert row is not None  # an aggregate without grouping always has a row
-    return deleted, int(row[0]), int(row[1])
+    connection.execute(
+        sql.SQL(
+            "update ls_edited x set is_done = true where not exists (select from {} e where e.{}::text = x.erp_key)"
+        ).format(shape.erp, shape.pk)
+    )
+    return deleted, waiting, int(row[0]) if row else 0
 
 
 def forget_deleted(connection: psycopg.Connection, shape: Shape) -> None:
@@ -266,17 +285,6 @@ def forget_deleted(connection: psycopg.Connection, shape: Shape) -> None:
             " and b.missing_since is not null and not exists (select from {} e where e.{}::text = b.erp_key)"
         ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk)
     )
-
-
-def _is_edited(shape: Shape) -> sql.Composed:
-    """SQL condition: the ERP row `e` is no longer what the binding `b` says was last agreed on."""
-    agreed = [
-        sql.SQL("({} and e.{}::text is distinct from case when b.erp_base is null then {} else {} end)").format(
-            shape.has_base(c), sql.Identifier(c), shape.base_of(c), shape.base_of(c, "erp_base")
-        )
-        for c in shape.columns
-    ]
-    return sql.SQL("({})").format(sql.SQL(" or ").join(agreed))
 
 
 def _referring(connection: psycopg.Connection, shape: Shape) -> Iterator[sql.Composed]:

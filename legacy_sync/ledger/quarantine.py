@@ -141,7 +141,10 @@ def replayable(
         hindered = sql.SQL(" union ").join(
             sql.SQL(
                 "select btrim(o.row ->> {key}) from legacy_sync.quarantine o where o.entity_id = {entity}"
-                " and o.status = 'open' and not o.reason = any(%(reasons)s)"
+                " and o.status = 'open' and not o.reason = any(%(reasons)s) union"
+                " select btrim(o.row ->> {key}) from legacy_sync.conflict_record o"
+                " join legacy_sync.conflict c using (entity_id, legacy_key) where o.entity_id = {entity}"
+                " and c.status = 'open' and c.sort = 'gone_in_erp'"
             ).format(key=sql.Literal(key), entity=sql.Literal(entity))
             for entity, key in unit.items()
         )

@@ -22,16 +22,19 @@ def note_loaded(connection: psycopg.Connection) -> None:
 
 
 def find_incomplete(connection: psycopg.Connection, keys: dict[int, str]) -> set[str]:
-    """Units of which rows were loaded in this slice while others of them are parked.
+    """Units of which rows were loaded in this slice while others of them are parked, or were deleted in the ERP and wait.
 
     `keys` has, by entity, the attribute that names the unit in its raw records.
     """
     found: set[str] = set()
     for entity_id, attribute in keys.items():
         rows = connection.execute(
-            "select distinct btrim(q.row ->> %s) from legacy_sync.quarantine q where q.entity_id = %s"
-            " and q.status = 'open' and btrim(q.row ->> %s) in (select unit from ls_unit)",
-            [attribute, entity_id, attribute],
+            "select distinct btrim(w.row ->> %(key)s) from (select q.row from legacy_sync.quarantine q"
+            "  where q.entity_id = %(entity)s and q.status = 'open' union all select r.row from"
+            "  legacy_sync.conflict_record r join legacy_sync.conflict c using (entity_id, legacy_key)"
+            "  where r.entity_id = %(entity)s and c.status = 'open' and c.sort = 'gone_in_erp') w"
+            " where btrim(w.row ->> %(key)s) in (select unit from ls_unit)",
+            {"key": attribute, "entity": entity_id},
         )
         found |= {str(unit) for (unit,) in rows.fetchall()}
     return found

@@ -203,6 +203,12 @@ def _check_deletes(mapping: Mapping) -> Iterator[Finding]:
         if column in mapping.target.natural_key:
             what = f'"{column}" is part of the natural key, by which the row would not be found again'
             yield Finding(("deletes", "set", column), what, "choose another column of the soft delete")
+    if deletes.edited and deletes.policy not in ("set", "delete"):
+        what = f'"edited" has no effect while the policy is "{deletes.policy}", which changes no row'
+        yield Finding(("deletes", "edited"), what, 'write "policy: set" or "policy: delete", or remove "edited"')
+    if deletes.in_erp == "legacy_wins" and mapping.unit:
+        what = f'rows of "{mapping.unit.name}" belong together, and one of them cannot come back alone'
+        yield Finding(("deletes", "in_erp"), what, 'write "manual" or "erp_wins"')
     if deletes.sweep is None:
         return
     if deletes.policy == "ignore":

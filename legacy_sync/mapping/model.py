@@ -646,7 +646,17 @@ class Deletes(Word):
     policy: Literal["ignore", "report", "set", "delete"] = Field(
         default="ignore",
         description="report: count them; set: write the columns of `set`; delete: remove the ERP row, unless"
-        " other rows refer to it or people edited it",
+        " other rows refer to it",
+    )
+    edited: Literal["legacy_wins", "erp_wins", "manual"] | None = Field(
+        default=None,
+        description="rows that people edited in the ERP since. legacy_wins: the policy all the same (as without a word"
+        " with `set`); erp_wins: they stay; manual: they stay and wait as conflicts (as without a word with `delete`)",
+    )
+    in_erp: Literal["legacy_wins", "erp_wins", "manual"] = Field(
+        default="manual",
+        description="the reverse, rows that were deleted in the ERP and whose record changes. legacy_wins: they are"
+        " inserted again; erp_wins: they stay deleted; manual: the same, and they wait as conflicts",
     )
     sweep: Duration | None = Field(
         default=None, description="the list of all keys is read and compared this long after the last time"
@@ -655,6 +665,11 @@ class Deletes(Word):
     max_share: float = Field(
         default=0.02, gt=0, le=1, description="more than this share (at least one row) stops the run"
     )
+
+    @property
+    def policy_of_edited(self) -> Literal["legacy_wins", "erp_wins", "manual"]:
+        """Who wins where the record is gone and people edited the row."""
+        return self.edited or ("legacy_wins" if self.policy == "set" else "manual")
 
 
 class Backfill(Word):

@@ -11,7 +11,7 @@ from legacy_sync.erp.database import translated
 from legacy_sync.ledger import choices, units
 from legacy_sync.ledger.quarantine import Replay
 from legacy_sync.sync.load import Loader, Slice
-from legacy_sync.sync.loading import batches_of, open_partition
+from legacy_sync.sync.loading import batches_of, open_partition, replay
 
 Key = tuple[int, str]
 """entity and legacy key"""
@@ -66,6 +66,8 @@ def _load(loaders: Sequence[Loader], chosen: Sequence[list[Replay]]) -> None:
             why[loader.entity_id, key] = loader.waiting[key].message
     incomplete: set[Key] = set()
     keys = {loader.entity_id: loader.mapping.unit.key for loader in loaders if loader.mapping.unit}
+    for loader in loaders if keys else ():
+        replay(loader, unit=keys)  # the rest of a document may have waited for just this row
     if keys and (documents := units.find_incomplete(connection, keys)):
         for loader, records in zip(loaders, chosen, strict=True):
             found = [r for r in records if str(r.row.get(keys[loader.entity_id])).strip() in documents]

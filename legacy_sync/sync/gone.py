@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 
 from legacy_sync.erp import sweep
-from legacy_sync.ledger import runs
+from legacy_sync.erp.shape import Shape
+from legacy_sync.ledger import row_conflicts, runs
 from legacy_sync.sources.landing import FULL, LandedFetch
 from legacy_sync.sync.evidence import read_keys
 from legacy_sync.sync.guards import too_many_missing
@@ -39,8 +40,7 @@ def _settle(loader: Loader, whole: Sequence[LandedFetch]) -> int:
         found += _settle_unmeant(loader)
         found += _settle_whole(loader, evidence) if evidence else 0
         found += _settle_landed(loader, _read_at(evidence) if evidence else 0)
-        if loader.mapping.deletes.policy == "delete":
-            _delete(loader)
+    _settle_edited(loader)
     if whole:
         for mark in (WHOLE, KEYS) if evidence else (WHOLE,):
             runs.set_mark(loader.connection, loader.entity_id, mark, _as_time(_read_at(whole)), loader.run_id)
@@ -96,29 +96,52 @@ def _apply(loader: Loader, found: tuple[int, int], at: int, *, how: str = "--ful
     if missing > max(1, int(bound * deletes.max_share)) and not loader.accepts:
         raise too_many_missing(loader.mapping, missing, bound, sweep.sample_missing(connection, 3), how)
     if missing and deletes.policy == "set":
-        shape = loader.bound.shape(connection)
-        loader.report.counts.deleted += sweep.mark_missing_rows(connection, shape, loader.run_id)
+        _mark(loader)
     sweep.note_missing(connection, loader.entity_id, loader.run_id, at)
     if missing:
+        row_conflicts.close_gone(connection, loader.entity_id, loader.run_id)
         runs.note_newest(connection, loader.entity_id, at)
     return missing
 
 
+def settle_chosen(loader: Loader) -> None:
+    """Deals with the rows whose record is gone, which people edited, and of which somebody decided since."""
+    loader.session.whole(loader.where(GONE), partial(_settle_edited, loader))
+
+
+def _settle_edited(loader: Loader) -> None:
+    """What the policy leaves to later: rows to be deleted once nothing stands in the way, and conflicts."""
+    connection, policy = loader.connection, loader.mapping.deletes.policy
+    if policy == "delete" and sweep.has_missing(connection, loader.entity_id):
+        _delete(loader)
+    elif row_conflicts.has_open_gone(connection, loader.entity_id):
+        sweep.find_deleted(connection, loader.entity_id, (), 0)  # no record more: only those that wait
+        if policy == "set":
+            _mark(loader)
+        else:
+            row_conflicts.close_unmeant(connection, loader.entity_id, loader.run_id)
+
+
+def _mark(loader: Loader) -> None:
+    shape = loader.bound.shape(loader.connection)
+    marked, waiting = sweep.mark_missing_rows(loader.connection, shape, loader.run_id)
+    loader.report.counts.deleted += marked
+    _note_edited(loader, shape, waiting)
+
+
 def _delete(loader: Loader) -> None:
-    connection = loader.connection
-    if not sweep.has_missing(connection, loader.entity_id):
-        return
-    shape = loader.bound.shape(connection)
-    deleted, edited, referred = sweep.delete_missing_rows(connection, shape, loader.run_id)
+    shape = loader.bound.shape(loader.connection)
+    deleted, waiting, referred = sweep.delete_missing_rows(loader.connection, shape, loader.run_id)
     loader.report.counts.deleted += deleted
-    if edited:
-        loader.report.warn_gone("gone from the legacy table, kept because people edited the row in the ERP", edited)
     if referred:
         loader.report.warn_gone("gone from the legacy table, kept while other ERP rows refer to them", referred)
+    _note_edited(loader, shape, waiting)
 
 
-def settle_chosen(loader: Loader) -> None:
-    """Deals with the rows whose record is gone, that people edited, and of which somebody decided."""
+def _note_edited(loader: Loader, shape: Shape, waiting: int) -> None:
+    loader.report.counts.conflicts += row_conflicts.record_edited(loader.connection, shape, loader.run_id)
+    if waiting:
+        loader.report.warn_gone("gone from the legacy table, kept because people edited the row in the ERP", waiting)
 
 
 def _read_at(whole: Sequence[LandedFetch]) -> int:

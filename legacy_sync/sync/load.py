@@ -15,11 +15,11 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 
-from legacy_sync.erp import apply, parents, plan, refresh, relink, staging, sweep
+from legacy_sync.erp import apply, deleted, parents, plan, refresh, relink, staging, sweep
 from legacy_sync.erp.late_values import fill_late_values
 from legacy_sync.erp.references import resolve_references
 from legacy_sync.erp.shape import Shape
-from legacy_sync.ledger import conflicts, quarantine, runs, units
+from legacy_sync.ledger import conflicts, quarantine, row_conflicts, runs, units
 from legacy_sync.ledger.other_keys import remember_other_keys
 from legacy_sync.mapping.model import NumberRangePartitions, Source
 from legacy_sync.mapping.source_words import FOUR_D
@@ -198,7 +198,7 @@ class Loader:
         if not slice_.replays:
             _add_links(self.report.links, links)
         fill_late_values(self.connection, shape)
-        decided = self._plan(shape)
+        decided = self._plan(shape, chunk.fetched)
         began = self._spend("plan", began)
         decided = self._write_rows(shape, chunk.fetched, decided)
         staging.forget_parked(self.connection, staging.STAGE)
@@ -240,6 +240,7 @@ class Loader:
     def _record_conflicts(self, shape: Shape, chunk: Chunk) -> int:
         """Keeps the waiting conflicts and their records up to date; returns how many are new."""
         found = conflicts.record_conflicts(self.connection, shape, self.run_id)
+        found += row_conflicts.record_deleted(self.connection, shape, self.run_id)
         if rows := conflicts.find_without_record(self.connection, self.entity_id):
             records = ((key, chunk.record_of(row), chunk.fetched_of(row)) for row, key in rows)
             conflicts.keep_records(self.connection, self.entity_id, records)
@@ -303,18 +304,19 @@ class Loader:
         self.connection.execute("delete from ls_stage where _row = any(%s)", [outdated])
         chunk.parked = [p for p in chunk.parked if usable.get(p.legacy_key, (0, 0))[0] <= p.fetched]
 
-    def _plan(self, shape: Shape) -> dict[str, int]:
+    def _plan(self, shape: Shape, fetched: list[int]) -> dict[str, int]:
         """Decides every row; returns how many rows have which decision."""
         connection = self.connection
         if self.mapping.deletes.policy == "delete":
             sweep.forget_deleted(connection, shape)
         plan.classify(connection, shape)
         decided = plan.count_decisions(connection)
+        if "gone" in decided:
+            deleted.decide_deleted(connection, shape, self.run_id, fetched)
+            decided = plan.count_decisions(connection)
         if "new" in decided:
             plan.adopt(connection, shape)
             plan.park_unfit_inserts(connection, shape)
-        if "gone" in decided:
-            plan.park_gone(connection, shape)
         if decided := plan.count_decisions(connection):
             if decided.keys() & {"differs", "adopt"}:
                 plan.lock_rows(connection, shape)

@@ -104,6 +104,7 @@ def resolve(
     """
     project, settled = workspace.project, Settled()
     _require_mapped(workspace, conflicts)
+    _require_whole(workspace, conflicts, choice)
     texts = _stored_values(workspace, conflicts, choice)
     names = dict.fromkeys(c["entity"] for c in conflicts)
     for unit in units_of(project, project.ordered(list(names))):
@@ -198,6 +199,24 @@ def _require_mapped(workspace: Workspace, conflicts: Sequence[Found]) -> None:
             where=_WHERE,
             next_step="name other conflicts, or bring the mapping back",
         )
+
+
+def _require_whole(workspace: Workspace, conflicts: Sequence[Found], choice: Choice) -> None:
+    """A row that the rest of its document refers to comes back with all of it, or not at all."""
+    for conflict in conflicts if choice.keep == "legacy" else ():
+        mapping = workspace.project.get(conflict["entity"])
+        unit = workspace.project.unit_of(mapping)
+        others = [
+            field.reference.to for m in unit if m is not mapping for field in m.fields.values() if field.reference
+        ]
+        if conflict["sort"] == "gone_in_erp" and mapping.target.table in others:
+            names = " ".join(m.entity for m in unit)
+            raise ChoiceUnusable(
+                f"{mapping.entity} {conflict['legacy_key']} cannot come back without the rows that belong to it",
+                where=f"conflict {conflict['id']}",
+                next_step=f"`legacy-sync reconcile {names} --repair` brings back all documents that were deleted in the"
+                " ERP, but for those decided with `--keep erp`",
+            )
 
 
 def _stored_values(

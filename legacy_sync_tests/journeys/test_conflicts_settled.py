@@ -60,8 +60,8 @@ def test_a_choice_counts_and_the_conflict_does_not_come_back(
     before = waiting.places()
     for full in (False, True):
         waiting.run(full=full)
-    waiting.remap(PARENTS, description="said differently")  # what is landed is loaded again
-    waiting.run()
+    waiting.remap(PARENTS, adoption={"policy": "erp_wins"})  # another version: what is landed is loaded again
+    assert waiting.run().counts.kept == (0 if keep == "legacy" else 1)
     assert waiting.row("1")["name"] == name
     assert waiting.places() == before
     assert waiting.query("select * from legacy_sync.conflict_record") == []

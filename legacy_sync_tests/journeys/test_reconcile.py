@@ -12,6 +12,7 @@ from legacy_sync.ledger import quarantine, runs
 from legacy_sync.sync.differences import Difference, Reconciliation
 from legacy_sync.sync.reconcile import compared
 from legacy_sync.sync.repair import repair_unit
+from legacy_sync.sync.resolve import Choice, choose, resolve
 
 LEDGER = ("run", "binding", "change", "conflict", "quarantine", "watermark", "loaded_fetch", "column_set")
 
@@ -112,17 +113,18 @@ def test_row_deleted_in_the_erp_is_named_and_comes_back(journey: Journey, values
     assert journey.skus() == ["1", "2", "3"]
 
 
-def test_deleted_row_whose_record_was_discarded_by_a_person_stays_away(journey: Journey):
+def test_deleted_row_of_which_a_person_decided_that_it_stays_so_does_not_come_back(journey: Journey):
     keys = three(journey)
     journey.execute(f"delete from {PARENTS} where sku = '2'")
     journey.edit(keys[1], Bezeichnung="anders")
     journey.run()
-    assert journey.parked() == {keys[1]: "erp_row_deleted"}
-    with journey.workspace.erp() as connection:
-        (entry,) = quarantine.list_entries(connection)
-        quarantine.discard(connection, [entry.id], by="me", comment="not wanted any more")
+    assert only(journey).kind == "conflict"
+    waiting = choose(journey.workspace, every=True)
+    resolve(journey.workspace, waiting, Choice("erp", "me", comment="not wanted any more"))
     found = only(journey)
-    assert (found.kind, found.why) == ("discarded", "not wanted any more")
+    assert (found.kind, found.why) == (
+        "discarded", "deleted in the ERP, and decided so by me: not wanted any more",
+    )  # fmt: skip
     assert repair(journey).state == "agrees"
     assert journey.skus() == ["1", "3"]
 

@@ -38,3 +38,14 @@ create table legacy_sync.conflict_record (
     fetched    bigint not null,
     primary key (entity_id, legacy_key)
 );
+
+-- Rows that were deleted in the ERP and whose record changed were parked; now they are conflicts.
+with moved as (
+  delete from legacy_sync.quarantine where reason = 'erp_row_deleted' and status = 'open' returning *
+), made as (
+  insert into legacy_sync.conflict
+    (entity_id, sort, legacy_key, erp_key, column_name, policy, status, first_run, last_run, detected_at)
+  select entity_id, 'gone_in_erp', legacy_key, value, '', 'manual', 'open', first_run, last_run, parked_at from moved
+)
+insert into legacy_sync.conflict_record (entity_id, legacy_key, row, fetched)
+select entity_id, legacy_key, row, fetched from moved;

@@ -6,6 +6,8 @@ and both sides agree on that until the record changes once more) or `wait`; `ls_
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import psycopg
 from psycopg import sql
 
@@ -13,8 +15,21 @@ from legacy_sync.erp.plan import new_key
 from legacy_sync.erp.shape import Shape
 
 
-def decide_deleted(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
-    """Settles the `gone` rows of the plan: those to be inserted again become `new`, the others leave it."""
+def is_deleted(shape: Shape) -> sql.Composed:
+    """SQL condition: the ERP row of the staged record `s` was deleted there. Such rows wait by themselves."""
+    return sql.SQL(
+        "exists (select from legacy_sync.binding b where b.entity_id = {} and b.legacy_key = s._key"
+        " and not exists (select from {} e where e.{} = b.erp_key::{}))"
+    ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk, shape.pk_type)
+
+
+def decide_deleted(
+    connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int], waiting: Collection[str]
+) -> None:
+    """Settles the `gone` rows of the plan: those to be inserted again become `new`, the others leave it.
+
+    Rows of the documents that are `waiting` as a whole wait with them, whatever was decided.
+    """
     _find_changed(connection, shape)
     entity = sql.Literal(shape.entity_id)
     connection.execute(
@@ -26,6 +41,11 @@ def decide_deleted(connection: psycopg.Connection, shape: Shape, run_id: int, fe
             by=sql.Literal(f"policy {shape.mapping.deletes.in_erp}"),
         )
     )
+    if waiting:
+        connection.execute(
+            "update ls_gone g set verdict = 'wait' from ls_stage s where s._row = g._row and s._unit = any(%s)",
+            [list(waiting)],
+        )
     _agree(connection, shape, run_id, fetched)
     connection.execute(
         sql.SQL(

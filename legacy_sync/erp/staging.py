@@ -129,13 +129,13 @@ def park_doubles(connection: psycopg.Connection, entity_id: int, run_id: int) ->
     return park_staged(connection, select)
 
 
-def park_units(connection: psycopg.Connection, units: Sequence[str], label: str) -> int:
-    """Parks all rows of these units, since a part of them cannot be used."""
+def park_units(connection: psycopg.Connection, units: Sequence[str], label: str, spared: sql.Composed) -> int:
+    """Parks all rows of these units, since a part of them cannot be used; not those `spared` by this condition."""
     select = sql.SQL(
         "select s._row, s._key, 'unit_incomplete', {label}, s._unit,"
         " format('%s %s: another row of it cannot be used, so the whole of it waits', {label}::text, s._unit)"
-        " from ls_stage s where s._unit = any({units})"
-    ).format(label=sql.Literal(label), units=sql.Literal(list(units)))
+        " from ls_stage s where s._unit = any({units}) and not ({spared})"
+    ).format(label=sql.Literal(label), units=sql.Literal(list(units)), spared=spared)
     return park_staged(connection, select)
 
 

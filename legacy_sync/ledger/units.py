@@ -22,7 +22,7 @@ def note_loaded(connection: psycopg.Connection) -> None:
 
 
 def find_incomplete(connection: psycopg.Connection, keys: dict[int, str]) -> set[str]:
-    """Units of which rows were loaded in this slice while others of them are parked, or were deleted in the ERP and wait.
+    """Units of which rows were loaded in this slice while others are parked, or were deleted in the ERP and wait.
 
     `keys` has, by entity, the attribute that names the unit in its raw records.
     """

@@ -279,7 +279,8 @@ class Loader:
         if not slice_.replays and not _has_unique_keys(self.mapping.source):
             self._settle_doubles()
         if self.mapping.unit and self.incomplete:
-            staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key)
+            spared = deleted.is_deleted(self.bound.shape(self.connection))
+            staging.park_units(self.connection, sorted(self.incomplete), self.mapping.unit.key, spared)
         self.connection.execute("analyze ls_stage (_row, _key)")
 
     def _settle_doubles(self) -> None:
@@ -312,7 +313,7 @@ class Loader:
         plan.classify(connection, shape)
         decided = plan.count_decisions(connection)
         if "gone" in decided:
-            deleted.decide_deleted(connection, shape, self.run_id, fetched)
+            deleted.decide_deleted(connection, shape, self.run_id, fetched, self.incomplete)
             decided = plan.count_decisions(connection)
         if "new" in decided:
             plan.adopt(connection, shape)

@@ -8,7 +8,7 @@ import pytest
 from journey_setup import PARENTS, VARIANTS, Journey
 
 from legacy_sync.errors import EntityBusy, ErpRefused, GuardTripped, SourceRefused, SourceUntrustworthy
-from legacy_sync.ledger import quarantine, runs
+from legacy_sync.ledger import runs
 from legacy_sync.sync.differences import Difference, Reconciliation
 from legacy_sync.sync.reconcile import compared
 from legacy_sync.sync.repair import repair_unit

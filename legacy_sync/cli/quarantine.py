@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from legacy_sync.cli.shell import (
-    BAD_USAGE,
     PARKED,
     JsonOption,
     console,
@@ -22,15 +20,11 @@ from legacy_sync.cli.shell import (
 )
 
 if TYPE_CHECKING:
-    import psycopg
-
     from legacy_sync.ledger.quarantine import ParkedEntry
-    from legacy_sync.mapping.loader import Project
     from legacy_sync.sync.report import RunReport
-    from legacy_sync.sync.workspace import Workspace
+    from legacy_sync.sync.turns import Unit
 
 _STATES = ("open", "watching", "loaded", "discarded", "all")
-_EVERYTHING = 10_000_000
 
 _NEXT = {
     "reference_missing": "nothing: it is tried again by itself as soon as the row it refers to is in the ERP",
@@ -131,15 +125,21 @@ def replay(
     if [bool(ids), bool(entity), every].count(True) != 1:
         raise typer.BadParameter("name either rows by ID, or --entity E, or --all", param_hint="ID")
     with opened_workspace() as (workspace, project):
-        from legacy_sync.ledger.quarantine import list_entries
+        from legacy_sync.cli.progress import Bars
+        from legacy_sync.sync.parked import choose_parked, replay_parked
+        from legacy_sync.sync.pipeline import load_unit
 
-        name = project.get(entity).entity if entity else None
-        with workspace.erp() as connection:
-            if ids:
-                entries = _open_entries(connection, ids)
-            else:
-                entries = list_entries(connection, entity=name, limit=_EVERYTHING)
-            reports, left = _replay(workspace, project, connection, entries)
+        entries = choose_parked(workspace, ids=ids or (), entity=entity, every=every)
+        with Bars(
+            len({project.unit_of(project.get(e.entity)) for e in entries if e.entity in project.mappings})
+        ) as bars:
+
+            def load(unit: Unit) -> dict[str, RunReport]:
+                with bars.of(unit) as progress:
+                    return load_unit(workspace, unit, progress=progress)
+
+            reports, now = replay_parked(workspace, entries, load)
+    left = sum(entry.status == "open" for entry in now)
     loaded = len(entries) - left
     if as_json:
         print_json({"tried": len(entries), "loaded": loaded, "still_parked": left,
@@ -149,26 +149,6 @@ def replay(
         print_next(["`legacy-sync quarantine list` shows why"] if left else [])
     if left:
         raise typer.Exit(PARKED)
-
-
-def _replay(
-    workspace: Workspace, project: Project, connection: psycopg.Connection, entries: Sequence[ParkedEntry]
-) -> tuple[list[RunReport], int]:
-    """Loads the entities of these rows, parents first; returns the reports and how many rows are parked still."""
-    from legacy_sync.cli.progress import Bars
-    from legacy_sync.ledger.quarantine import get_entry, mark_for_replay
-    from legacy_sync.sync.pipeline import load_unit
-    from legacy_sync.sync.turns import units_of
-
-    mark_for_replay(connection, [entry.id for entry in entries])
-    names = {entry.entity for entry in entries}
-    units = units_of(project, project.ordered([name for name in names if name in project.mappings]))
-    reports: list[RunReport] = []
-    with Bars(len(units)) as bars:
-        for unit in units:
-            with bars.of(unit) as progress:
-                reports += load_unit(workspace, unit, progress=progress).values()
-    return reports, sum(get_entry(connection, entry.id).status == "open" for entry in entries)
 
 
 @app.command()
@@ -181,27 +161,13 @@ def discard(
     if not comment.strip():
         raise typer.BadParameter("say why, so that others understand it later", param_hint="--comment")
     with opened_workspace() as (workspace, _project):
-        from legacy_sync.ledger import quarantine as ledger
+        from legacy_sync.sync.parked import choose_parked, discard_parked
 
-        with workspace.erp() as connection:
-            entries = _open_entries(connection, ids)
-            count = ledger.discard(connection, [entry.id for entry in entries], by=_user(), comment=comment.strip())
+        count = len(discard_parked(workspace, choose_parked(workspace, ids=ids), by=_user(), comment=comment))
     if as_json:
         print_json({"discarded": count})
     else:
         console().print(f"{count:,} rows discarded", markup=False)
-
-
-def _open_entries(connection: psycopg.Connection, ids: Sequence[int]) -> list[ParkedEntry]:
-    """The entries of these numbers; ends the command if one of them is closed already."""
-    from legacy_sync.ledger.quarantine import get_entry
-
-    entries = [get_entry(connection, number) for number in dict.fromkeys(ids)]
-    for entry in entries:
-        if entry.status != "open":
-            console(stderr=True).print(f"parked row {entry.id} is {entry.status} already", style="red", markup=False)
-            raise typer.Exit(BAD_USAGE)
-    return entries
 
 
 def _user() -> str:

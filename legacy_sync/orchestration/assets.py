@@ -104,7 +104,7 @@ def _build_legacy(layout: Layout, table: Table, settings: Settings, rerun: Rerun
         ):
             summary = fetch_table(workspace, mapping, keys, full=config.full, accept=config.accept_shrink)
             if config.accept_shrink:
-                context.add_output_metadata({"accepted_by": _user_of(context)})
+                context.add_output_metadata({"accepted_by": user_of(context)})
             return _fetched(context, workspace, mapping, keys, summary)
 
     return legacy
@@ -172,7 +172,7 @@ def _build_erp(
                 on_commit=_Committed(context, keys),
                 dagster_run_id=context.run.run_id,
                 accept=config.accept_shrink,
-                accepted_by=_user_of(context),
+                accepted_by=user_of(context),
             )
             for mapping in members:
                 yield _loaded(context, layout, workspace, mapping, keys, reports[mapping.entity])
@@ -299,7 +299,7 @@ def partitions_of_run(context: dg.AssetExecutionContext, mapping: EntityMapping)
     return list(context.partition_keys)
 
 
-def _user_of(context: dg.AssetExecutionContext) -> str:
+def user_of(context: dg.AssetExecutionContext | dg.OpExecutionContext) -> str:
     """Who started the run, as far as its tags say; Dagster without a login knows only the user of its process."""
     named = next((context.run.tags[tag] for tag in USER_TAGS if context.run.tags.get(tag)), None)
     return named or f"{runs.who()} (Dagster, without a tag {USER_TAGS[0]})"

@@ -5,6 +5,7 @@ import dagster as dg
 from legacy_sync.mapping.retry import Rerun
 from legacy_sync.orchestration.assets import build_assets
 from legacy_sync.orchestration.checks import build_reconciliation
+from legacy_sync.orchestration.deciding import build_decisions
 from legacy_sync.orchestration.everything import build_everything
 from legacy_sync.orchestration.executors import executor
 from legacy_sync.orchestration.jobs import build_jobs
@@ -28,6 +29,7 @@ def build_definitions(settings: Settings, rerun: Rerun | None = None) -> dg.Defi
             *build_jobs(layout),
             build_everything(layout, lambda name: definitions.resolve_job_def(name)),
             build_undo(layout.project),
+            *build_decisions(layout.project),
         ],
         schedules=build_schedules(layout),
         sensors=build_sensors(layout),

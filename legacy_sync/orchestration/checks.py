@@ -75,7 +75,7 @@ def specs_of(mapping: Mapping) -> list[dg.AssetCheckSpec]:
     described = {
         **rules,
         "parked_rows": "rows that wait in the quarantine",
-        "conflicts_open": "columns both sides changed, for a person to decide",
+        "conflicts_open": "columns both sides changed, and rows one side deleted, for a person to decide",
     }
     if any(field.reference for field in mapping.fields.values()):
         described["link_rate"] = "share of the rows whose parent was found"
@@ -129,10 +129,11 @@ def _parked(report: RunReport, standing: Standing) -> dg.AssetCheckResult:
 
 
 def _conflicts(standing: Standing) -> dg.AssetCheckResult:
-    names = ("number", "key", "column", "base", "legacy", "erp", "policy", "since")
+    names = ("number", "sort", "key", "column", "base", "legacy", "erp", "policy", "since", "to decide")
     rows = [
         (
             c["id"],
+            c["sort"].replace("_", " "),
             c["legacy_key"],
             c["column_name"],
             c["base_value"],
@@ -140,6 +141,7 @@ def _conflicts(standing: Standing) -> dg.AssetCheckResult:
             c["erp_value"],
             c["policy"],
             c["detected_at"],
+            f"legacy-sync conflicts resolve {c['id']} --keep legacy|erp",
         )
         for c in standing.conflict_rows
     ]
@@ -147,7 +149,9 @@ def _conflicts(standing: Standing) -> dg.AssetCheckResult:
         check_name="conflicts_open",
         passed=standing.conflicts == 0,
         severity=WARN,
-        description=f"{standing.conflicts} to decide; see `legacy-sync conflicts list`" if standing.conflicts else None,
+        description=f"{standing.conflicts} to decide, by `legacy-sync conflicts resolve` or the job `resolve_conflicts`"
+        if standing.conflicts
+        else None,
         metadata=to_metadata(
             {"conflicts": standing.conflicts, "conflicts_open": table_of(names, rows) if rows else None}
         ),

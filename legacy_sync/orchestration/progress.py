@@ -7,12 +7,13 @@ from contextlib import contextmanager
 import dagster as dg
 
 LOGGER = "legacy_sync"
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
 
 class _EventLog(logging.Handler):
     """Passes records on to the log of a run."""
 
-    def __init__(self, context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> None:
+    def __init__(self, context: Context) -> None:
         super().__init__(logging.INFO)
         self._log = context.log
 
@@ -22,7 +23,7 @@ class _EventLog(logging.Handler):
 
 
 @contextmanager
-def logged_to_dagster(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> Iterator[None]:
+def logged_to_dagster(context: Context) -> Iterator[None]:
     """Inside, lines of the sync are events of the run; where dagster.yaml says so already, nothing is added."""
     if {LOGGER, "root"} & set(context.op_execution_context.instance.managed_python_loggers):
         yield

@@ -42,6 +42,15 @@ class Choice:
     value: str | None = None
     comment: str | None = None
 
+    def __post_init__(self) -> None:
+        """Raises ChoiceUnusable if a value is given and another one counts, or the other way round."""
+        if (self.keep == "value") != (self.value is not None):
+            raise ChoiceUnusable(
+                "it is not clear what counts: a side, or a value",
+                where=_WHERE,
+                next_step="keep what one side has and give no value, or keep a value and say which",
+            )
+
     def __str__(self) -> str:
         return f'the value "{self.value}"' if self.keep == "value" else f"what {_SIDE[self.keep]} has"
 

@@ -53,6 +53,7 @@ TOUCHES_EDGES = (
     "life",
     "load",
     "loading",
+    "parked",
     "session",
     "pipeline",
     "reconcile",

@@ -124,15 +124,13 @@ def replay(
     """Try parked rows again now, through the normal load."""
     if [bool(ids), bool(entity), every].count(True) != 1:
         raise typer.BadParameter("name either rows by ID, or --entity E, or --all", param_hint="ID")
-    with opened_workspace() as (workspace, project):
+    with opened_workspace() as (workspace, _project):
         from legacy_sync.cli.progress import Bars
-        from legacy_sync.sync.parked import choose_parked, replay_parked
+        from legacy_sync.sync.parked import choose_parked, replay_parked, units_with
         from legacy_sync.sync.pipeline import load_unit
 
         entries = choose_parked(workspace, ids=ids or (), entity=entity, every=every)
-        with Bars(
-            len({project.unit_of(project.get(e.entity)) for e in entries if e.entity in project.mappings})
-        ) as bars:
+        with Bars(len(units_with(workspace, entries))) as bars:
 
             def load(unit: Unit) -> dict[str, RunReport]:
                 with bars.of(unit) as progress:

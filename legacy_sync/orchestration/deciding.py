@@ -99,7 +99,7 @@ def _conflicts_job(project: Project) -> dg.JobDefinition:
 
     @dg.job(
         name=CONFLICTS_JOB,
-        description="Decide conflicts: in the launchpad, say which and what counts. Like `legacy-sync conflicts resolve`.",
+        description="Decide conflicts; the launchpad says which and what counts. Like `legacy-sync conflicts resolve`.",
         executor_def=dg.in_process_executor,
     )
     def resolve_conflicts() -> None:
@@ -151,7 +151,7 @@ def _quarantine_job(project: Project) -> dg.JobDefinition:
 
     @dg.job(
         name=QUARANTINE_JOB,
-        description="Try parked rows again, or discard them: in the launchpad, say which. Like `legacy-sync quarantine`.",
+        description="Try parked rows again, or discard them; the launchpad says which. Like `legacy-sync quarantine`.",
         executor_def=dg.in_process_executor,
     )
     def quarantine_rows() -> None:

@@ -48,6 +48,13 @@ def _get_open(connection: psycopg.Connection, number: int) -> ParkedEntry:
     return entry
 
 
+def units_with(workspace: Workspace, entries: Sequence[ParkedEntry]) -> list[Unit]:
+    """What has to be loaded to try these rows again, parents first; rows no mapping loads any more are left out."""
+    project = workspace.project
+    names = {entry.entity for entry in entries}
+    return list(units_of(project, project.ordered([name for name in names if name in project.mappings])))
+
+
 def replay_parked(
     workspace: Workspace, entries: Sequence[ParkedEntry], load: Load | None = None
 ) -> tuple[list[RunReport], list[ParkedEntry]]:
@@ -55,12 +62,10 @@ def replay_parked(
 
     `load` loads one unit; without it that happens without a word.
     """
-    project = workspace.project
     with workspace.erp() as connection:
         mark_for_replay(connection, [entry.id for entry in entries])
-    names = {entry.entity for entry in entries}
     reports: list[RunReport] = []
-    for unit in units_of(project, project.ordered([name for name in names if name in project.mappings])):
+    for unit in units_with(workspace, entries):
         reports += (load(unit) if load else load_unit(workspace, unit)).values()
     with workspace.erp() as connection:
         return reports, [get_entry(connection, entry.id) for entry in entries]

@@ -45,7 +45,8 @@ def settle(desk: Desk, **config: Any) -> dg.ExecuteInProcessResult:
 
 def metadata(result: dg.ExecuteInProcessResult, step: dg.AssetKey) -> dict[str, Any]:
     (event,) = [e for e in result.events_for_node(step.path[0]) if e.event_type_value == "STEP_OUTPUT"]
-    return {name: value.value for name, value in event.step_output_data.metadata.items()}
+    found = event.step_output_data.metadata.items()
+    return {n: v.records if isinstance(v, dg.TableMetadataValue) else v.value for n, v in found}
 
 
 def test_a_conflict_is_decided_by_its_number_and_the_ledger_knows_by_whom(desk: Desk) -> None:
@@ -76,7 +77,7 @@ def test_conflicts_are_decided_by_a_filter_and_a_dry_run_shows_it(desk: Desk) ->
     [
         ({"keep": "legacy"}, "it is not clear which conflicts are meant"),
         ({"keep": "value", "every": True}, "it is not clear what counts"),
-        ({"keep": "erp", "entity": "sales"}, 'no mapping for "sales"'),
+        ({"keep": "erp", "entity": "sales"}, '"sales" is no entity'),
         ({"keep": "value", "value": "x" * 256, "every": True}, "256 characters, and the column holds 255"),
         ({"keep": "legacy", "ids": [987654]}, "there is no conflict 987654"),
     ],
@@ -93,7 +94,7 @@ def test_a_decision_for_values_that_changed_fails_and_says_what_waits_now(desk: 
     desk.journey.erp_edit("1", name="Häschen II")
     result = decide(desk, keep="legacy", every=True)
     assert failure(result, DECIDE).user_failure_data.description == "none of the conflicts was decided"
-    (record,) = failure(result, DECIDE).user_failure_data.metadata["waiting"].value
+    (record,) = failure(result, DECIDE).user_failure_data.metadata["waiting"].records
     assert "there was a later change in the ERP" in record.data["why"]
     assert desk.journey.row("1")["name"] == "Häschen II"
 

@@ -314,6 +314,18 @@ CASES = {
         "5, deletes.set",
         'write "policy: set", or remove "set"',
     ),
+    "policy for edited rows without deletes": (
+        START + "deletes: {policy: report, edited: manual}\n",
+        '"edited" has no effect while the policy is "report", which changes no row',
+        "5, deletes.edited",
+        'write "policy: set" or "policy: delete", or remove "edited"',
+    ),
+    "rows of a document that come back alone": (
+        START + "deletes: {in_erp: legacy_wins}\nunit: {name: papers, key: AbsNr}\n",
+        'rows of "papers" belong together, and one of them cannot come back alone',
+        "5, deletes.in_erp",
+        'write "manual" or "erp_wins"',
+    ),
     "regular expression that RE2 does not know": (
         START + 'rules:\n  - {name: r, column: sku, matches: "(?=a)"}\n',
         '"(?=a)" is no regular expression: ',

@@ -340,3 +340,30 @@ def test_a_value_is_decided_inside_a_document(shop: Shop) -> None:
     settled = settle(shop, "legacy")
     assert settled.waiting == {}
     assert quantities(shop) == [(1, 5)]
+
+
+# --- from before ----------------------------------------------------------------------------------
+
+
+def test_rows_parked_for_this_before_become_conflicts_that_can_be_decided(journey: Journey) -> None:
+    deleted_and_changed(journey)
+    journey.execute(_AS_IT_WAS_BEFORE)
+    with journey.workspace.erp():
+        pass
+    assert (rows(journey), journey.parked()) == ([("gone_in_erp", "open", None, None)], {})
+    assert len(settle(journey, "legacy").decided) == 1
+    assert journey.row("1")["name"] == "Hasi"
+
+
+_AS_IT_WAS_BEFORE = """
+insert into legacy_sync.quarantine (entity_id, legacy_key, reason, value, message, row, fetched, partition,
+  mapping_version, first_run, last_run)
+select c.entity_id, c.legacy_key, 'erp_row_deleted', c.erp_key, 'the record changed', r.row, r.fetched, 'all', '', 1, 1
+from legacy_sync.conflict c join legacy_sync.conflict_record r using (entity_id, legacy_key);
+drop table legacy_sync.conflict_record, legacy_sync.conflict_cell;
+delete from legacy_sync.conflict;
+alter table legacy_sync.conflict drop sort, drop is_first, drop choice, drop chosen_value, drop chosen_by,
+  drop chosen_at, drop comment, drop refusal, drop decided_by, drop follows;
+drop index legacy_sync.conflict_by_record;
+delete from legacy_sync.migration where left(name, 3) = '006'
+"""

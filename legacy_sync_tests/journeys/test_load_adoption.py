@@ -66,7 +66,8 @@ def test_policy_decides_about_differences(journey: Journey, policy: str, name: s
 
 def test_manual_adoption_waits_until_the_sides_agree(journey: Journey):
     journey.remap(PARENTS, adoption={"policy": "manual"})
-    journey.erp_insert(PARENTS, sku="1", name="Old name", legacy_id="0" * 31 + "1", is_active=True)
+    old = {"sku": "1", "name": "Old name", "legacy_id": "0" * 31 + "1", "is_active": True}
+    journey.erp_insert(PARENTS, **old, description="", description_en="")
     key = journey.family(1, Bezeichnung="Hase")
     journey.run()
     journey.erp_edit("1", name="Hase")

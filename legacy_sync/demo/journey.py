@@ -160,7 +160,7 @@ def _say_next(story: Story, servers: Servers, *, keep: bool) -> None:
     if keep:
         story.tell(f"  PostgreSQL and 4D keep running ({servers.api_url}); `legacy-sync demo --stop` ends them")
     story.tell("  legacy-sync quarantine list      the parked rows, and why")
-    story.tell("  legacy-sync conflicts list       what both sides changed")
+    story.tell("  legacy-sync conflicts list       what both sides changed; `conflicts resolve` decides")
     story.tell("  legacy-sync status               where every entity stands")
     if not keep:
         story.tell("  legacy-sync up                   the same servers with Dagster's UI and the runs above")

@@ -23,6 +23,16 @@ ERP_CHANGED = "a later change in the ERP"
 BOTH_CHANGED = "later changes on both sides"
 
 
+def has_conflicts(connection: psycopg.Connection, entity_id: int) -> bool:
+    """Whether any conflict is open, or was found in the staged rows: a cheap first look."""
+    row = connection.execute(
+        "select exists (select from legacy_sync.conflict where entity_id = %s and status = 'open')"
+        " or exists (select from ls_cell where outcome = 'wait' or is_conflict) or exists (select from ls_gone)",
+        [entity_id],
+    ).fetchone()
+    return bool(row and row[0])
+
+
 def record_conflicts(connection: psycopg.Connection, shape: Shape, run_id: int) -> int:
     """Writes the conflicts of `ls_cell`: decided ones as history, waiting ones once; returns how many are new.
 

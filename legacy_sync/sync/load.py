@@ -239,6 +239,8 @@ class Loader:
 
     def _record_conflicts(self, shape: Shape, chunk: Chunk) -> int:
         """Keeps the waiting conflicts and their records up to date; returns how many are new."""
+        if not conflicts.has_conflicts(self.connection, self.entity_id):
+            return 0
         found = conflicts.record_conflicts(self.connection, shape, self.run_id)
         found += row_conflicts.record_deleted(self.connection, shape, self.run_id)
         if rows := conflicts.find_without_record(self.connection, self.entity_id):

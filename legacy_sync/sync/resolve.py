@@ -242,7 +242,7 @@ def _stored_values(
             text, problem = as_stored(connection, known, choice.value) if known else (None, _NO_COLUMN)
             if problem:
                 raise ChoiceUnusable(
-                    f'the value "{choice.value}" cannot be used: {problem}',
+                    f'the value "{(choice.value or "")[:60]}" cannot be used: {problem}',
                     where=f"{entity}, {f'column {column}' if column else 'a whole row'}",
                     next_step="choose another value, or one of the sides; nothing was written",
                 )

@@ -6,8 +6,8 @@ Whole rows or nothing: a choice that the ERP refuses is taken back with the reas
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
-from legacy_sync.erp.database import translated
 from legacy_sync.ledger import choices, units
 from legacy_sync.ledger.quarantine import Replay
 from legacy_sync.sync.load import Loader, Slice
@@ -33,25 +33,34 @@ def apply_choices(loaders: Sequence[Loader]) -> None:
     keeps its choice until that can be loaded.
     """
     left_out: set[Key] = set()
-    names = " and ".join(loader.mapping.entity for loader in loaders)
-    with translated(f"load of {names}, conflicts that were decided"):
-        while any(chosen := [_find_chosen(loader, left_out) for loader in loaders]):
-            states = [loader.state() for loader in loaders]
-            try:
-                with loaders[0].connection.transaction():
-                    _load(loaders, chosen)
-                return
-            except _Refused as found:
-                for loader, state in zip(loaders, states, strict=True):
-                    loader.go_back(state)
-                    own = {key: text for (entity_id, key), text in found.why.items() if entity_id == loader.entity_id}
-                    choices.refuse_choices(loader.connection, loader.entity_id, own)
-                left_out |= found.incomplete | found.why.keys()
+    session, where = loaders[0].session, loaders[0].where("conflicts that were decided")
+    while any(chosen := session.ask(where, partial(_find_chosen, loaders, left_out))):
+        states = [loader.state() for loader in loaders]
+        try:
+            session.whole(where, partial(_load, loaders, chosen))
+            return
+        except _Refused as found:
+            for loader, state in zip(loaders, states, strict=True):
+                loader.go_back(state)
+            session.ask(where, partial(_refuse, loaders, found.why))
+            left_out |= found.incomplete | found.why.keys()
 
 
-def _find_chosen(loader: Loader, left_out: set[Key]) -> list[Replay]:
-    chosen = choices.find_chosen(loader.connection, loader.entity_id)
-    return [record for record in chosen if (loader.entity_id, record.legacy_key) not in left_out]
+def _find_chosen(loaders: Sequence[Loader], left_out: set[Key]) -> list[list[Replay]]:
+    return [
+        [
+            record
+            for record in choices.find_chosen(loader.connection, loader.entity_id)
+            if (loader.entity_id, record.legacy_key) not in left_out
+        ]
+        for loader in loaders
+    ]
+
+
+def _refuse(loaders: Sequence[Loader], why: dict[Key, str]) -> None:
+    for loader in loaders:
+        own = {key: text for (entity_id, key), text in why.items() if entity_id == loader.entity_id}
+        choices.refuse_choices(loader.connection, loader.entity_id, own)
 
 
 def _load(loaders: Sequence[Loader], chosen: Sequence[list[Replay]]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping as Dict
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -132,22 +131,17 @@ def _resolve_unit(
     dry_run: bool,
     dagster_run_id: str | None,
 ) -> None:
-    with ExitStack() as stack:
-        connection = stack.enter_context(workspace.erp())
-        if dry_run:
-            stack.enter_context(connection.transaction(force_rollback=True))
-        loaders = stack.enter_context(
-            loading(
-                workspace, unit, full=False, dry_run=dry_run, dagster_run_id=dagster_run_id, within=connection,
-                mode="replay",
-            )
-        )  # fmt: skip
-        _record(connection, own, choice, texts)
+    names = {c["entity"] for c in own}
+    with loading(
+        workspace, unit, full=False, dry_run=dry_run, dagster_run_id=dagster_run_id, mode="replay"
+    ) as loaders:  # fmt: skip
+        session = loaders[0].session
+        session.whole(loaders[0].where("choices"), lambda: _record(session.connection, own, choice, texts))
         apply_choices(loaders)
         for loader in loaders:
             _end(workspace, loader)
-        settled.reports += [loader.report for loader in loaders if loader.report.entity in {c["entity"] for c in own}]
-        for conflict in list_conflicts(connection, ids=[c["id"] for c in own], status=None, limit=_ALL):
+        settled.reports += [loader.report for loader in loaders if loader.report.entity in names]
+        for conflict in list_conflicts(session.connection, ids=[c["id"] for c in own], status=None, limit=_ALL):
             _sort(conflict, settled)
 
 
@@ -163,15 +157,12 @@ def _record(
     choice: Choice,
     texts: Dict[tuple[str, str], str | None],
 ) -> None:
-    """One statement per column, since each column writes a value in its own way; all of them or none."""
+    """One statement per column, since each column writes a value in its own way."""
     by_column: dict[tuple[str, str], list[int]] = {}
     for conflict in own:
         by_column.setdefault((conflict["entity"], conflict["column_name"] or ""), []).append(conflict["id"])
-    with connection.transaction():
-        for place, ids in by_column.items():
-            record_choices(
-                connection, ids, keep=choice.keep, value=texts.get(place), by=choice.by, comment=choice.comment
-            )
+    for place, ids in by_column.items():
+        record_choices(connection, ids, keep=choice.keep, value=texts.get(place), by=choice.by, comment=choice.comment)
 
 
 def _sort(conflict: Found, settled: Settled) -> None:

@@ -33,8 +33,9 @@ WHAT = {
         "q.parked_at",
     ),
     "conflicts": (
-        "select k.id, e.name as entity, k.legacy_key, k.erp_key, k.column_name, k.base_value, k.legacy_value,"
-        " k.erp_value, k.policy, k.status, k.winner, k.detected_at, k.closed_at, k.first_run, k.last_run"
+        "select k.id, e.name as entity, k.sort, k.legacy_key, k.erp_key, nullif(k.column_name, '') as column_name,"
+        " k.base_value, k.legacy_value, k.erp_value, k.policy, k.status, k.winner, k.decided_by, k.comment,"
+        " k.detected_at, k.closed_at, k.first_run, k.last_run"
         " from legacy_sync.conflict k join legacy_sync.entity e on e.id = k.entity_id",
         "k.last_run",
         "k.detected_at",

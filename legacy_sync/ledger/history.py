@@ -31,7 +31,8 @@ select id, status, reason, column_name, value, message, parked_at, closed_at, cl
 from legacy_sync.quarantine where entity_id = %(entity)s and legacy_key = %(key)s order by id
 """
 _CONFLICTS = """
-select id, status, column_name, base_value, legacy_value, erp_value, policy, winner, detected_at, closed_at
+select id, sort, status, nullif(column_name, '') as column_name, base_value, legacy_value, erp_value, policy, winner,
+  decided_by, comment, detected_at, closed_at
 from legacy_sync.conflict where entity_id = %(entity)s and legacy_key = %(key)s order by id
 """
 

@@ -49,9 +49,18 @@ select c.kind, c.erp_table, c.legacy_key, c.erp_key, c.columns, c.before, c.afte
 from legacy_sync.change c where c.run_id = %(run)s
 union all
 select case k.status when 'open' then 'conflict' else 'keep' end, null, k.legacy_key, k.erp_key,
-  array[k.column_name], array[k.erp_value], array[k.legacy_value], array[k.policy],
-  concat('both sides last agreed on ', coalesce('"' || k.base_value || '"', 'nothing'))
-from legacy_sync.conflict k where k.entity_id = %(entity)s and k.last_run = %(run)s
+  x.columns, x.old, x.new, x.policies,
+  case k.sort when 'gone_in_erp' then 'its row was deleted in the ERP, and the record changed'
+    when 'gone_in_legacy' then 'its record is gone, and people edited the row in the ERP'
+    else concat('both sides last agreed on ', coalesce('"' || k.base_value || '"', 'nothing')) end
+from legacy_sync.conflict k cross join lateral (
+  select array[k.column_name] as columns, array[k.erp_value] as old, array[k.legacy_value] as new,
+    array[k.policy] as policies where k.sort = 'value'
+  union all
+  select coalesce(array_agg(c.column_name order by c.column_name), '{}'), array_agg(c.erp_value order by c.column_name),
+    array_agg(c.legacy_value order by c.column_name), array_agg(k.policy)
+  from legacy_sync.conflict_cell c where c.conflict_id = k.id having k.sort <> 'value') x
+where k.entity_id = %(entity)s and k.last_run = %(run)s
   and (k.status = 'open' or k.status = 'decided' and k.winner = 'erp')
 union all
 select 'park', null, q.legacy_key, null, case when q.column_name is null then '{}' else array[q.column_name] end,

@@ -60,8 +60,8 @@ TOUCHES_EDGES = (
     "pipeline",
     "reconcile",
     "repair",
-    "undo",
     "resolve",
+    "undo",
     "waiting",
 )  # the only parts of sync that do
 MAY_IMPORT |= {f"sync.{name}": SHAPES | {"settings", "sources", "erp", "ledger", "sync"} for name in TOUCHES_EDGES}

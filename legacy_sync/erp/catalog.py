@@ -48,15 +48,6 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check of a row; `expression` is its SQL condition."""
-
-    name: str
-    columns: tuple[str, ...]
-    expression: str
-
-
-@dataclass(frozen=True)
 class ForeignKey:
     """One reference of a single column to a single column."""
 

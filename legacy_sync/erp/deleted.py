@@ -99,7 +99,10 @@ where p.decision = 'gone' and p._row in (select _row from ls_gone_cell)
 
 def _agree(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
     """Rows that stay deleted: the record as it is now is no news any more. Those that wait count as read."""
-    agreed = shape.base_array(shape.effective(c, shape.base_of(c)) for c in shape.columns)
+    agreed = shape.base_array(
+        sql.SQL("case when {} then {} else {}::text end").format(shape.is_kept(c), shape.base_of(c), shape.staged(c))
+        for c in shape.columns
+    )
     values = {"run": run_id, "fetched": fetched, "entity": shape.entity_id}
     connection.execute(
         sql.SQL(

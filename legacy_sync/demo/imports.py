@@ -28,6 +28,7 @@ class Imports:
                 [sys.executable, "-m", "legacy_sync.demo.tied", str(os.getpid()),
                  sys.executable, "-m", "legacy_sync.demo.dagster_worker"],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
+                umask=0o077,
             )  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -43,7 +43,7 @@ def test_a_killed_demo_can_be_started_again_and_leaves_something_to_look_at(bare
 def listening_elsewhere(process: subprocess.Popen[str], cli: Cli) -> set[str]:
     """Addresses beyond this machine on which a program of the demo listens."""
     sockets = [s for program in family_of(process, cli.folder) for s in program.net_connections("inet")]
-    addresses = {s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN}
+    addresses = {s.laddr.ip.removeprefix("::ffff:") for s in sockets if s.status == psutil.CONN_LISTEN}
     assert addresses
     return addresses - {"127.0.0.1", "::1"}
 

@@ -46,8 +46,9 @@ def _show(life: Life) -> None:
     parked = [(str(q["id"]), q["status"], q["reason"], q["message"], q["parked_at"], q["closed_by"])
               for q in life.quarantine]  # fmt: skip
     print_table("parked" if parked else "", ("id", "status", "reason", "message", "parked at", "closed by"), parked)
-    conflicts = [(str(c["id"]), c["status"], c["column_name"] or c["sort"].replace("_", " "), c["base_value"], c["legacy_value"], c["erp_value"],
-                  c["decided_by"] or c["winner"]) for c in life.conflicts]  # fmt: skip
+    conflicts = [(str(c["id"]), c["status"], c["column_name"] or c["sort"].replace("_", " "), c["base_value"],
+                  c["legacy_value"], c["erp_value"], c["decided_by"] or c["winner"])
+                 for c in life.conflicts]  # fmt: skip
     print_table(
         "conflicts" if conflicts else "", ("id", "status", "column", "base", "4D", "ERP", "decided by"), conflicts
     )

@@ -58,7 +58,7 @@ from legacy_sync.conflict k cross join lateral (
     array[k.policy] as policies where k.sort = 'value'
   union all
   select coalesce(array_agg(c.column_name order by c.column_name), '{}'), array_agg(c.erp_value order by c.column_name),
-    array_agg(c.legacy_value order by c.column_name), array_agg(k.policy)
+    array_agg(c.legacy_value order by c.column_name), array_fill(k.policy, array[count(*)::integer])
   from legacy_sync.conflict_cell c where c.conflict_id = k.id having k.sort <> 'value') x
 where k.entity_id = %(entity)s and k.last_run = %(run)s
   and (k.status = 'open' or k.status = 'decided' and k.winner = 'erp')

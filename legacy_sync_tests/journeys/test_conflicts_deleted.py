@@ -228,6 +228,19 @@ def test_the_row_stays_deleted_until_its_record_changes_again(journey: Journey) 
     assert cells(journey) == [("name", "Hasi", "Hasi II", None)]
 
 
+def test_what_the_record_does_not_deliver_is_no_part_of_the_conflict(journey: Journey) -> None:
+    price = {"Coll": [{"Art": "Laden", "Preis": 39.5, "VE": 1}]}
+    key = journey.variant(2, journey.family(1), Preise=price)
+    journey.run_all()
+    journey.execute(f"delete from {VARIANTS}")
+    journey.edit(key, VARIANTS, Preise=None, Bezeichnung="Hasi")
+    journey.run_all()
+    assert [cell[0] for cell in cells(journey)] == ["name"]
+    assert len(settle(journey, "erp").decided) == 1
+    journey.run(VARIANTS, full=True)
+    assert (journey.skus(VARIANTS), rows(journey, "open")) == ([], [])
+
+
 def test_a_record_that_changed_once_more_is_another_conflict(journey: Journey) -> None:
     key = deleted_and_changed(journey)
     journey.edit(key, Bezeichnung="Hasi II", Gewicht=5)

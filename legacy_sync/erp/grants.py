@@ -21,7 +21,8 @@ def list_grants(
 ) -> list[str]:
     """The statements in their order, without semicolons; what the role has beside them in these schemas goes.
 
-    They are made of the mappings and of the catalog as it is now; `undo` adds what taking runs back needs. Raises SettingsInvalid for a name that is no role's.
+    They are made of the mappings and of the catalog as it is now; `undo` adds what taking runs back
+    needs. Raises SettingsInvalid for a name that is no role's.
     """
     _refuse_wrong_name(role)
     rights = Rights(connection, undo=undo)

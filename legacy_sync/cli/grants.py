@@ -11,7 +11,13 @@ from legacy_sync.cli.shell import JsonOption, opened_settings, print_json
 RoleOption = Annotated[str, typer.Option("--role", help="The database user of the sync.")]
 
 
-def grants(role: RoleOption = "legacy_sync", as_json: JsonOption = False) -> None:
+UndoOption = Annotated[
+    bool,
+    typer.Option("--undo", help="Also what `undo` needs: deleting rows that the sync inserted, reading around them."),
+]
+
+
+def grants(role: RoleOption = "legacy_sync", undo: UndoOption = False, as_json: JsonOption = False) -> None:
     """Print the SQL that gives a database user what the mappings need, and nothing else; nothing is changed."""
     with opened_settings() as settings:
         from legacy_sync.erp.database import connect
@@ -20,7 +26,7 @@ def grants(role: RoleOption = "legacy_sync", as_json: JsonOption = False) -> Non
 
         project = load_project(settings)
         with connect(settings.require_erp_url()) as connection:
-            statements = list_grants(connection, project.mappings.values(), role)
+            statements = list_grants(connection, project.mappings.values(), role, undo=undo)
             database = connection.info.dbname
     if as_json:
         print_json({"role": role, "database": database, "statements": statements})

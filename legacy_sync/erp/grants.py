@@ -16,13 +16,16 @@ _NOT_A_USER = ("public", "none", "")
 _LONGEST_NAME = 63
 
 
-def list_grants(connection: psycopg.Connection, mappings: Iterable[Mapping], role: str) -> list[str]:
+def list_grants(
+    connection: psycopg.Connection, mappings: Iterable[Mapping], role: str, *, undo: bool = False
+) -> list[str]:
     """The statements in their order, without semicolons; what the role has beside them in these schemas goes.
 
-    They are made of the mappings and of the catalog as it is now. Raises SettingsInvalid for a name that is no role's.
+    They are made of the mappings and of the catalog as it is now; `undo` adds what taking runs back
+    needs. Raises SettingsInvalid for a name that is no role's.
     """
     _refuse_wrong_name(role)
-    rights = Rights(connection)
+    rights = Rights(connection, undo=undo)
     for mapping in mappings:
         rights.add(mapping)
     user = sql.Identifier(role)

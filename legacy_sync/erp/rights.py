@@ -47,10 +47,11 @@ class TableRights:
 
 
 class Rights:
-    """The rights that mappings need, table by table."""
+    """The rights that mappings need, table by table; with `undo` also those to take runs back."""
 
-    def __init__(self, connection: psycopg.Connection) -> None:
+    def __init__(self, connection: psycopg.Connection, *, undo: bool = False) -> None:
         self._connection = connection
+        self._undo = undo
         self._known: dict[str, ErpTable | None] = {}
         self._tables: dict[tuple[str, str], TableRights] = {}
 
@@ -88,16 +89,28 @@ class Rights:
         for index in table.uniques:
             if set(index.columns) & set(mapping.columns):
                 needed.add(SELECT, index.looked_at)
+        for check in table.checks:
+            if set(check.columns) & set(mapping.columns):
+                needed.add(SELECT, check.columns)
         needed.add(SELECT, (name for name in _named_in_rules(mapping) if name in table.columns))
         needed.add(UPDATE, [*mapping.columns, target.updated_at, *deletes.set])
         if target.rows == "all":
             written = [*table.primary_key, *mapping.columns, *target.on_insert, target.created_at, target.updated_at]
             needed.add(INSERT, written)
             self._add_sequence(table)
-        if deletes.policy == "delete":
-            needed.delete = True
-            needed.add(SELECT, table.columns)  # for the image of the row that goes
-            self._add_referring(table)
+        if deletes.policy == "delete" or (self._undo and target.rows == "all"):
+            self._add_removal(table)
+        if deletes.policy == "delete" and self._undo:
+            needed.add(INSERT, table.columns)
+        for key in table.foreign_keys if self._undo else ():  # a row that comes back must find what it refers to
+            needed.add(SELECT, [key.column])
+            if to := self._find(key.to_table):
+                self._of(to).add(SELECT, [key.to_column])
+
+    def _add_removal(self, table: ErpTable) -> None:
+        self._of(table).delete = True
+        self._of(table).add(SELECT, table.columns)  # for the image of the row that goes
+        self._add_referring(table)
 
     def _add_reference(self, related: Related, table: ErpTable, column: str, reference: Reference) -> None:
         to = related.tables[reference.to]
@@ -126,6 +139,8 @@ class Rights:
         self._of(table).add(SELECT, [*word.by, *word.values, *table.primary_key])
         self._of(table).add(INSERT, [*word.values, word.created_at, word.updated_at, *table.primary_key])
         self._add_sequence(table)
+        if self._undo:
+            self._add_removal(table)
 
     def _add_sequence(self, table: ErpTable) -> None:
         row = self._connection.execute(

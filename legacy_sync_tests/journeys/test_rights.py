@@ -24,6 +24,7 @@ from legacy_sync.sync.pipeline import preflight, run_unit
 from legacy_sync.sync.reconcile import compared
 from legacy_sync.sync.repair import repair_unit
 from legacy_sync.sync.report import RunReport
+from legacy_sync.sync.undo import undo_runs
 from legacy_sync.sync.workspace import Workspace, open_workspace
 
 PAYMENTS = "sales_salesrecord.payments"  # writes into rows of another mapping, and makes none
@@ -103,6 +104,28 @@ def test_rows_are_deleted_only_where_a_mapping_wants_it(journey: Journey) -> Non
         journey.close()
         journey.erp_url = owner
     assert journey.skus() == ["2"]
+
+
+@pytest.mark.parametrize("may_undo", [False, True])
+def test_runs_are_taken_back_only_with_the_rights_for_it(journey: Journey, may_undo: bool) -> None:
+    mappings = journey.workspace.project.mappings
+    with limited_user(journey.erp_url, mappings.values(), undo=may_undo) as url:
+        journey.erp_url, owner = url, journey.erp_url
+        journey.close()
+        key = journey.family(1)
+        journey.run()
+        journey.edit(key, Bezeichnung="Irrtum")
+        journey.family(2)
+        run_id = journey.run().run_id or 0
+        if may_undo:
+            report = undo_runs(journey.workspace, [run_id])
+            assert (report.restored, report.removed) == (1, 1)
+        else:
+            with pytest.raises(ErpRefused, match="permission denied"):
+                undo_runs(journey.workspace, [run_id])
+        journey.close()
+        journey.erp_url = owner
+    assert journey.skus() == (["1"] if may_undo else ["1", "2"])
 
 
 def test_missing_rights_are_told_before_anything_is_written(journey: Journey) -> None:

@@ -237,11 +237,12 @@ def opened_settings() -> Iterator[Settings]:
 def opened_workspace() -> Iterator[tuple[Workspace, Project]]:
     """Settings, mappings and edges; sessions are given back at the end."""
     from legacy_sync.mapping.loader import load_project
+    from legacy_sync.sources.under_way import cut_off_by_signals
     from legacy_sync.sync.lean import spare_pandas
     from legacy_sync.sync.workspace import open_workspace
 
     spare_pandas()
     with opened_settings() as settings:
         project = load_project(settings)
-        with closing(open_workspace(settings, project)) as workspace:
+        with closing(open_workspace(settings, project)) as workspace, cut_off_by_signals():
             yield workspace, project

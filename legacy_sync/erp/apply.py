@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import errors as pg
@@ -13,26 +14,52 @@ from legacy_sync.erp.chosen import has_chosen_values
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
+_EVERY_ROW: dict[str, Any] = {"first": 0, "last": 2**63 - 1}
+_PARTS = 8
+"""into so many portions rows are cut of which the database refuses some"""
+_ACCEPTED = """
+#variable_conflict use_column
+declare
+  ls_first bigint := ls_rows[1];
+  ls_last bigint := ls_rows[cardinality(ls_rows)];
+  ls_size integer := (cardinality(ls_rows) + {parts} - 1) / {parts};
+  ls_message text;
+  ls_detail text;
+  ls_column text;
+  ls_constraint text;
+  ls_schema text;
+begin
+  begin
+    {write};
+    return;
+  exception when integrity_constraint_violation or data_exception or raise_exception or program_limit_exceeded then
+    get stacked diagnostics ls_message = message_text, ls_detail = pg_exception_detail, ls_column = column_name,
+      ls_constraint = constraint_name, ls_schema = schema_name;
+  end;
+  if cardinality(ls_rows) > 1 then
+    for ls_begin in 1 .. cardinality(ls_rows) by ls_size loop
+      perform pg_temp.ls_write(ls_rows[ls_begin : ls_begin + ls_size - 1]);
+    end loop;
+    return;
+  end if;
+  insert into ls_refused values (ls_first, ls_column, ls_schema, ls_constraint,
+    ls_message || coalesce(' (' || nullif(ls_detail, '') || ')', ''));
+end
+"""
 _INDEXES = """
 create index if not exists ls_stage_row on ls_stage (_row);
 create index if not exists ls_plan_row on ls_plan (_row);
 create index if not exists ls_update_row on ls_update (_row);
-analyze ls_stage (_row), ls_plan, ls_update
+analyze ls_stage (_row), ls_plan, ls_update;
+create temp table ls_refused (_row bigint, "column" text, schema text, "constraint" text, message text)
 """
 _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.ProgramLimitExceeded)
 
 
 def insert_rows(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
     """Inserts every `new` row and its binding; rows the database refuses leave the plan and are parked."""
-    rows = _insert_statement(shape)
-    bindings = _insert_bindings(shape, "new")
-
-    def write(first: int, last: int) -> None:
-        span = {"first": first, "last": last}
-        connection.execute(rows, span)
-        connection.execute(bindings, span | {"run": run_id, "fetched": fetched})
-
-    _write_halving(connection, shape, sql.SQL("ls_plan where decision = 'new' and"), write)
+    _write(connection, shape, "ls_plan where decision = 'new'", [_insert_statement(shape)])
+    connection.execute(_insert_bindings(shape, "new"), _EVERY_ROW | {"run": run_id, "fetched": fetched})
 
 
 def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> dict[str, int]:
@@ -47,18 +74,9 @@ def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> di
     )
     taken = _rows_by_column(connection)
     if taken:
-        rows = _update_statement(shape, list(taken))
-        changes = _insert_changes(shape)
         given_up = _given_up_values(shape, list(taken))
-
-        def write(first: int, last: int) -> None:
-            span = {"first": first, "last": last}
-            for statement in given_up:
-                connection.execute(statement, span)
-            connection.execute(rows, span)
-            connection.execute(changes, span | {"run": run_id})
-
-        _write_halving(connection, shape, sql.SQL("ls_update where"), write)
+        _write(connection, shape, "ls_update", [*given_up, _update_statement(shape, list(taken))])
+        connection.execute(_insert_changes(shape), _EVERY_ROW | {"run": run_id})
     return _rows_by_column(connection)
 
 
@@ -69,14 +87,14 @@ def _rows_by_column(connection: psycopg.Connection) -> dict[str, int]:
 
 def bind_adopted(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
     """Remembers which ERP rows the adopted records are."""
-    span = {"first": 0, "last": 2**63 - 1}
-    connection.execute(_insert_bindings(shape, "adopt"), span | {"run": run_id, "fetched": fetched})
+    connection.execute(_insert_bindings(shape, "adopt"), _EVERY_ROW | {"run": run_id, "fetched": fetched})
 
 
 def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
     """Moves the base of bound rows to what was taken in; columns that wait for a person stay where they were.
 
     Where a person chose a value of their own, that is agreed on as the ERP's, and the record's own as the legacy one.
+    The run stands in the binding only if it wrote the ERP row: what was written there later, a person wrote.
     """
     base, erp_base = [], []
     own = has_chosen_values(connection)
@@ -100,10 +118,12 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
         )
     connection.execute(
         sql.SQL(
-            "update legacy_sync.binding t set base = x.base, column_set_id = {column_set}, changed_run = %(run)s,"
+            "update legacy_sync.binding t set base = x.base, column_set_id = {column_set},"
+            "  changed_run = case when x.is_written then %(run)s else t.changed_run end,"
             "  erp_base = case when x.erp_base is distinct from x.base then x.erp_base end,"
             "  fetched = (%(fetched)s::bigint[])[(x._row >> 32) + 1], missing_since = null"
-            " from (select p._row, p._key, g.is_stirred, {base} as base, {erp_base} as erp_base"
+            " from (select p._row, p._key, g.is_stirred, {base} as base, {erp_base} as erp_base,"
+            "   exists (select from ls_update u where u._row = p._row) as is_written"
             "  from ls_plan p join ls_stage s using (_row)"
             "  join legacy_sync.binding b on b.entity_id = {entity} and b.legacy_key = p._key"
             "  left join (select _row, array_agg(column_name) filter (where outcome = 'wait') as waits,"
@@ -115,7 +135,7 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
             "   on g._row = p._row"
             "  where p.decision = 'differs') x"
             " where t.entity_id = {entity} and t.legacy_key = x._key"
-            "  and (t.base is distinct from x.base or x.is_stirred or t.missing_since is not null or"
+            "  and (t.base is distinct from x.base or x.is_stirred or x.is_written or t.missing_since is not null or"
             " t.column_set_id <> {column_set}"
             "   or t.erp_base is distinct from case when x.erp_base is distinct from x.base then x.erp_base end)"
         ).format(
@@ -246,70 +266,69 @@ def _insert_changes(shape: Shape) -> sql.Composed:
     ).format(sql.Literal(shape.entity_id), sql.Literal(shape.table.name))
 
 
-def _write_halving(
-    connection: psycopg.Connection, shape: Shape, source: sql.SQL, write: Callable[[int, int], None]
+def _write(
+    connection: psycopg.Connection, shape: Shape, source: LiteralString, statements: Sequence[sql.Composed]
 ) -> None:
-    """Runs `write` over all rows of the source; what the database refuses is halved until one row is to blame."""
-    spans, has_index = [(0, 2**63 - 1)], False
-    while spans:
-        first, last = spans.pop()
-        try:
-            with connection.transaction():
-                connection.execute("set constraints all immediate")
-                write(first, last)
-        except _ROW_IS_TO_BLAME as error:
-            if not has_index:  # many small spans are about to be looked up
-                connection.execute(_INDEXES)
-                has_index = True
-            rows, lowest, middle = _halve(connection, source, first, last)
-            if rows > 1:
-                spans += [(middle + 1, last), (first, middle)]
-            else:
-                _park_refused(connection, shape, lowest, error)
+    """Executes the statements over all rows of the source; rows that the database refuses are parked instead."""
+    try:
+        with connection.transaction():
+            connection.execute("set constraints all immediate")
+            for statement in statements:
+                connection.execute(statement, _EVERY_ROW)
+    except _ROW_IS_TO_BLAME:
+        _write_what_is_accepted(connection, source, statements)
+        _park_refused(connection, shape)
 
 
-def _halve(connection: psycopg.Connection, source: sql.SQL, first: int, last: int) -> tuple[int, int, int]:
-    """How many rows a span has, the first of them, and the last of its lower half."""
-    row = connection.execute(
-        sql.SQL(
-            "select count(*), min(_row), percentile_disc(0.5) within group (order by _row)"
-            " from {} _row between %s and %s"
-        ).format(source),
-        [first, last],
-    ).fetchone()
-    assert row is not None  # an aggregate always has a row
-    return int(row[0]), int(row[1]), int(row[2])
+def _write_what_is_accepted(
+    connection: psycopg.Connection, source: LiteralString, statements: Sequence[sql.Composed]
+) -> None:
+    """Cuts the rows into ever smaller portions until each is accepted, or one row that is to blame.
+
+    A function of the database does it, since thousands of small portions would be thousands of round trips.
+    """
+    texts = [statement.as_string(connection) % {"first": "ls_first", "last": "ls_last"} for statement in statements]
+    body = _ACCEPTED.format(write=";\n    ".join(texts), parts=_PARTS)
+    with connection.transaction():
+        connection.execute("set constraints all immediate")
+        connection.execute(_INDEXES)
+        connection.execute(
+            sql.SQL(
+                "create or replace function pg_temp.ls_write(ls_rows bigint[]) returns void language plpgsql as {}"
+            ).format(sql.Literal(body))
+        )
+        connection.execute(
+            sql.SQL("select pg_temp.ls_write(array(select _row from {} order by _row))").format(sql.SQL(source))
+        )
 
 
-def _park_refused(connection: psycopg.Connection, shape: Shape, number: int, error: psycopg.Error) -> None:
-    detail = f" ({error.diag.message_detail})" if error.diag.message_detail else ""
-    names = _columns_to_blame(connection, shape, error)
-    values = sql.SQL(", ").join(shape.staged(name) for name in names if name in shape.columns)
-    value = sql.SQL("nullif(concat_ws(' / ', {}), '')").format(values) if names else sql.SQL("null").format()
-    connection.execute(
-        sql.SQL(
-            "insert into ls_parked select p._row, p._key, 'refused_by_database', %s, {}, %s"
-            " from ls_plan p join ls_stage s using (_row) where p._row = %s"
-        ).format(value),
-        [", ".join(names) or None, f"{error.diag.message_primary or error}{detail}", number],
-    )
+def _park_refused(connection: psycopg.Connection, shape: Shape) -> None:
+    """Parks the refused rows, with the column or the columns to blame and what the record says there."""
+    reasons = connection.execute('select distinct "column", schema, "constraint" from ls_refused').fetchall()
+    for column, schema, constraint in reasons:
+        names = [column] if column else _columns_of(connection, shape, schema, constraint)
+        values = sql.SQL(", ").join(shape.staged(name) for name in names if name in shape.columns)
+        value = sql.SQL("nullif(concat_ws(' / ', {}), '')").format(values) if names else sql.SQL("null").format()
+        connection.execute(
+            sql.SQL(
+                "insert into ls_parked select p._row, p._key, 'refused_by_database', %s, {}, r.message"
+                " from ls_refused r join ls_plan p using (_row) join ls_stage s using (_row)"
+                ' where (r."column", r.schema, r."constraint") is not distinct from (%s, %s, %s)'
+            ).format(value),
+            [", ".join(names) or None, column, schema, constraint],
+        )
+    connection.execute("drop table ls_refused")
     forget_parked(connection, PLAN, CELL, UPDATE)
 
 
-def _columns_to_blame(connection: psycopg.Connection, shape: Shape, error: psycopg.Error) -> list[str]:
-    """The column PostgreSQL names, or those of the constraint or index it names."""
-    if error.diag.column_name:
-        return [error.diag.column_name]
+def _columns_of(connection: psycopg.Connection, shape: Shape, schema: str, constraint: str) -> list[str]:
+    """The columns of the constraint or index that PostgreSQL named."""
     rows = connection.execute(
         "select a.attname from (select conrelid as table, unnest(conkey) as number from pg_constraint"
         "   where conname = %(name)s union select indrelid, unnest(indkey) from pg_index"
         "   where indexrelid = to_regclass(quote_ident(%(schema)s) || '.' || quote_ident(%(name)s))) x"
         " join pg_attribute a on a.attrelid = x.table and a.attnum = x.number"
         " where x.table = %(table)s::regclass order by a.attnum",
-        {
-            "name": error.diag.constraint_name,
-            "schema": error.diag.schema_name,
-            "table": shape.erp.as_string(connection),
-        },
+        {"name": constraint, "schema": schema, "table": shape.erp.as_string(connection)},
     )
     return [str(name) for (name,) in rows.fetchall()]

@@ -13,6 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
 from legacy_sync.erp.holders import locked_out
+from legacy_sync.erp.interrupts import NOTICE_OF_DEATH, InterruptibleConnection
 from legacy_sync.erp.transport import find_refusal
 from legacy_sync.errors import ErpRefused, ErpUnavailable, SettingsInvalid
 from legacy_sync.mapping.model import Erp
@@ -35,6 +36,7 @@ _SESSION = (
     "set random_page_cost = 1.1",  # portions of a large table are looked up, not scanned
     "set default_statistics_target = 10",  # for our temporary tables only
     "set temp_buffers = '32MB'",
+    NOTICE_OF_DEATH,
 )
 _ALIVE: dict[str, Any] = {
     "keepalives_idle": 30,
@@ -91,7 +93,7 @@ def connect(url: str, patience: Erp = _PATIENCE) -> Iterator[psycopg.Connection]
     Autocommit outside `connection.transaction()`. Raises ErpUnavailable or ErpRefused.
     """
     with translated(f"ERP database {mask_url(url)}"):
-        connection = psycopg.connect(
+        connection = InterruptibleConnection.connect(
             _readable(url),
             autocommit=True,
             application_name=APPLICATION,

@@ -17,6 +17,7 @@ from legacy_sync.erp.catalog import UniqueIndex
 from legacy_sync.erp.chosen import stage_chosen_values
 from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, forget_parked, park_staged
+from legacy_sync.ledger import conflicts
 
 
 def classify(connection: psycopg.Connection, shape: Shape) -> None:
@@ -142,11 +143,12 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
     )
     if shape.mapping.target.rows == "existing":
         _park_homeless(connection, shape)
-    connection.execute(  # a record that is gone gives its row to the one that took its place
+    former = connection.execute(  # a record that is gone gives its row to the one that took its place
         "delete from legacy_sync.binding b using ls_plan p"
-        " where p.decision = 'adopt' and b.entity_id = %s and b.erp_key = p.erp_id::text",
+        " where p.decision = 'adopt' and b.entity_id = %s and b.erp_key = p.erp_id::text returning b.legacy_key",
         [shape.entity_id],
-    )
+    ).fetchall()
+    conflicts.settle(connection, shape.entity_id, [key for (key,) in former])
 
 
 def _park_homeless(connection: psycopg.Connection, shape: Shape) -> None:
@@ -281,9 +283,39 @@ def park_unfit_inserts(connection: psycopg.Connection, shape: Shape) -> int:
             " where p.decision = 'new' and {kept} and s.{name} is null"
         ).format(label=sql.Literal(name), kept=shape.is_kept(name), name=sql.Identifier(name))
         parked += park_staged(connection, select)
+    parked += _park_strangers(connection, shape)
     if parked:
         forget_parked(connection, PLAN)
     return parked
+
+
+def _park_strangers(connection: psycopg.Connection, shape: Shape) -> int:
+    """New rows whose plain column refers to a row that the ERP does not have; the database would say so one by one."""
+    parked = 0
+    for key in shape.table.foreign_keys:
+        name, is_plain = key.column, key.column in shape.columns and not shape.mapping.fields[key.column].reference
+        if not is_plain or key.to_table == shape.table.name or not _is_visible(connection, key.to_table):
+            continue
+        select = sql.SQL(
+            "select s._row, s._key, 'reference_missing', {label}, ({value})::text,"
+            " format('%s: %s has no row with %s \"%s\"', {label}, {table}, {column}, {value})"
+            " from ls_plan p join ls_stage s using (_row) where p.decision = 'new' and {value} is not null"
+            " and not exists (select from {parent} r where r.{to} = {value})"
+        ).format(
+            label=sql.Literal(name),
+            value=shape.fresh(name),
+            table=sql.Literal(key.to_table),
+            column=sql.Literal(key.to_column),
+            parent=sql.Identifier(key.to_table),
+            to=sql.Identifier(key.to_column),
+        )
+        parked += park_staged(connection, select)
+    return parked
+
+
+def _is_visible(connection: psycopg.Connection, table: str) -> bool:
+    row = connection.execute("select to_regclass(quote_ident(%s)) is not null", [table]).fetchone()
+    return bool(row and row[0])
 
 
 def _park_undelivered(connection: psycopg.Connection, shape: Shape) -> int:
@@ -299,11 +331,14 @@ def _park_undelivered(connection: psycopg.Connection, shape: Shape) -> int:
 
 
 def park_duplicates(connection: psycopg.Connection, shape: Shape) -> int:
-    """Rows that would break a unique index are parked: the later of two in the batch, or against other ERP rows."""
+    """Rows that would break a unique index are parked: the later of two in the batch, or against other ERP rows.
+
+    A parked row keeps its old value, which another row may have counted on: so until nothing is parked any more.
+    """
+    indexes = [i for i in (*shape.table.uniques, *_natural(shape)) if any(c in shape.columns for c in i.columns)]
     parked = 0
-    for index in (*shape.table.uniques, *_natural(shape)):
-        if any(c in shape.columns for c in index.columns):
-            parked += _park_index(connection, shape, index)
+    while more := sum(_park_index(connection, shape, index) for index in indexes):
+        parked += more
     return parked
 
 

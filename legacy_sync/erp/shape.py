@@ -121,7 +121,10 @@ class Shape:
     def literal(self, column: str, value: object) -> sql.Composed:
         """A value of the mapping file in the type of the column."""
         type_ = sql.SQL(self.table.columns[column].full_type)
-        return sql.SQL("{}::{}").format(sql.Literal(None if value is None else _text(value)), type_)
+        if value is None:
+            return sql.SQL("null::{}").format(type_)
+        parts = sql.SQL(" || chr(37) || ").join(map(sql.Literal, _text(value).split("%")))  # % is for parameters
+        return sql.SQL("({})::{}").format(parts, type_)
 
 
 def _text(value: object) -> str:

@@ -30,6 +30,12 @@ create temp table ls_gone (_row bigint, _key text, erp_key text, conflict_id big
 create temp table ls_gone_cell (_row bigint, column_name text, base text, staged text);
 create temp table ls_update (_row bigint, _key text, erp_key text, columns text[], before text[], after text[])
 """
+_FITS = """
+create or replace function pg_temp.ls_fits(value text, type text) returns boolean language plpgsql as $$ begin
+  execute format('select %L::%s', value, type);
+  return true;
+exception when data_exception or integrity_constraint_violation then return false; end $$
+"""
 _CSV = pacsv.WriteOptions(include_header=False)
 
 
@@ -40,6 +46,8 @@ class StagedColumn:
     name: str
     type: str
     copied: bool = True
+    becomes: str | None = None
+    """the type it gets once its texts were tried: one of which only PostgreSQL knows what fits, such as an enum"""
 
 
 def keep_column(number: int) -> tuple[str, int]:
@@ -89,6 +97,32 @@ def copy_batch(connection: psycopg.Connection, names: Sequence[str], encoded: me
     )
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.write(encoded)
+
+
+def settle_types(connection: psycopg.Connection, columns: Sequence[StagedColumn]) -> int:
+    """Gives columns that were copied as text their own types; rows whose text does not fit are parked."""
+    parked = 0
+    for column in (c for c in columns if c.becomes):
+        name, kind = sql.Identifier(column.name), sql.SQL(column.becomes or "")
+        connection.execute(_FITS)
+        connection.execute(
+            sql.SQL(
+                "create temp table ls_unfit as select distinct {0} as value from ls_stage where {0} is not null"
+            ).format(name)
+        )
+        connection.execute(
+            sql.SQL("delete from ls_unfit where pg_temp.ls_fits(value, {})").format(sql.Literal(column.becomes))
+        )
+        parked += park_staged(
+            connection,
+            sql.SQL(
+                "select s._row, s._key, 'not_valid', {0}, u.value, format('%s \"%s\" is no %s', {0}, u.value, {1})"
+                " from ls_stage s join ls_unfit u on u.value = s.{2}"
+            ).format(sql.Literal(column.name), sql.Literal(column.becomes), name),
+        )
+        connection.execute("drop table ls_unfit")
+        connection.execute(sql.SQL("alter table ls_stage alter column {0} type {1} using {0}::{1}").format(name, kind))
+    return parked
 
 
 def drop_superseded(connection: psycopg.Connection, *, keep: Literal["newest", "oldest"] = "newest") -> int:

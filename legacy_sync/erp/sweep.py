@@ -13,6 +13,7 @@ from psycopg import sql
 
 from legacy_sync.erp.edited import decide_edited
 from legacy_sync.erp.shape import Shape
+from legacy_sync.ledger import conflicts
 
 _WITHOUT_KEY = ("no_key", "key_too_long", "unreadable", "not_a_record", "not_a_list")
 """reasons of parked rows whose key is not that of a record"""
@@ -264,10 +265,11 @@ def delete_missing_rows(connection: psycopg.Connection, shape: Shape, run_id: in
         ).format(erp=shape.erp, pk=shape.pk, entity=sql.Literal(shape.entity_id))
     )
     waiting = decide_edited(connection, shape)
-    referring = sql.SQL(" or ").join(_referring(connection, shape)) or sql.SQL("false")
+    referring = sql.SQL(" or ").join([*_referring(connection, shape), sql.SQL("false")])
     deleted = 0
-    while rows := connection.execute(_delete_rows(shape, referring), {"run": run_id}).rowcount:
-        deleted += rows
+    while keys := connection.execute(_delete_rows(shape, referring), {"run": run_id}).fetchall():
+        deleted += len(keys)
+        conflicts.settle(connection, shape.entity_id, [key for (key,) in keys])
     row = connection.execute(
         sql.SQL("select count(*) from ls_doomed d join {} e on e.{}::text = d.erp_key where not d.is_edited").format(
             shape.erp, shape.pk
@@ -318,7 +320,7 @@ def _delete_rows(shape: Shape, referring: sql.Composable) -> sql.Composed:
         " insert into legacy_sync.change"
         "  (run_id, entity_id, erp_table, legacy_key, erp_key, kind, columns, before, after)"
         " select %(run)s, {entity}, {table}, _key, erp_key, 'delete', {names}, before,"
-        "  array_fill(null::text, array[{count}]) from gone"
+        "  array_fill(null::text, array[{count}]) from gone returning legacy_key"
     ).format(
         erp=shape.erp,
         pk=shape.pk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -26,6 +26,9 @@ DEPENDS_ON_ERP = (
     "duplicate_key",
     "unit_incomplete",
 )
+
+
+_NUL = r"(?<!\\)((?:\\\\)*)\\u0000"
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,13 @@ where (q.status, q.reason, q.message, q.row::text, q.mapping_version)
 """
 
 
+def attribute_of(row: LiteralString, name: str) -> sql.Composed:
+    """SQL: an attribute of a raw record without blanks around; NUL bytes, which no text of PostgreSQL holds, go."""
+    return sql.SQL("btrim(regexp_replace({}::text, {}, {}, 'g')::json ->> {})").format(
+        sql.SQL(row), sql.Literal(_NUL), sql.Literal("\\1"), sql.Literal(name)
+    )
+
+
 def replayable(
     connection: psycopg.Connection, entity_id: int, mapping_version: str, unit: dict[int, str] | None = None
 ) -> list[Replay]:
@@ -140,16 +150,16 @@ def replayable(
     if unit:
         hindered = sql.SQL(" union ").join(
             sql.SQL(
-                "select btrim(o.row ->> {key}) from legacy_sync.quarantine o where o.entity_id = {entity}"
+                "select {key} from legacy_sync.quarantine o where o.entity_id = {entity}"
                 " and o.status = 'open' and not o.reason = any(%(reasons)s) union"
-                " select btrim(o.row ->> {key}) from legacy_sync.conflict_record o"
+                " select {key} from legacy_sync.conflict_record o"
                 " join legacy_sync.conflict c using (entity_id, legacy_key) where o.entity_id = {entity}"
                 " and c.status = 'open' and c.sort = 'gone_in_erp'"
-            ).format(key=sql.Literal(key), entity=sql.Literal(entity))
+            ).format(key=attribute_of("o.row", key), entity=sql.Literal(entity))
             for entity, key in unit.items()
         )
-        waits = sql.SQL(" and (reason <> 'unit_incomplete' or btrim(row ->> {}) not in ({}))").format(
-            sql.Literal(unit[entity_id]), hindered
+        waits = sql.SQL(" and (reason <> 'unit_incomplete' or {} not in ({}))").format(
+            attribute_of("row", unit[entity_id]), hindered
         )
     query = sql.SQL(
         "select legacy_key, status, reason, row, fetched from legacy_sync.quarantine"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import psycopg
+from psycopg import sql
+
+from legacy_sync.ledger.quarantine import attribute_of
 
 
 def begin_units(connection: psycopg.Connection) -> None:
@@ -29,12 +32,13 @@ def find_incomplete(connection: psycopg.Connection, keys: dict[int, str]) -> set
     found: set[str] = set()
     for entity_id, attribute in keys.items():
         rows = connection.execute(
-            "select distinct btrim(w.row ->> %(key)s) from (select q.row from legacy_sync.quarantine q"
-            "  where q.entity_id = %(entity)s and q.status = 'open' union all select r.row from"
-            "  legacy_sync.conflict_record r join legacy_sync.conflict c using (entity_id, legacy_key)"
-            "  where r.entity_id = %(entity)s and c.status = 'open' and c.sort = 'gone_in_erp') w"
-            " where btrim(w.row ->> %(key)s) in (select unit from ls_unit)",
-            {"key": attribute, "entity": entity_id},
+            sql.SQL(
+                "select distinct {key} from (select q.row from legacy_sync.quarantine q"
+                "  where q.entity_id = {entity} and q.status = 'open' union all select r.row from"
+                "  legacy_sync.conflict_record r join legacy_sync.conflict c using (entity_id, legacy_key)"
+                "  where r.entity_id = {entity} and c.status = 'open' and c.sort = 'gone_in_erp') w"
+                " where {key} in (select unit from ls_unit)"
+            ).format(key=attribute_of("w.row", attribute), entity=sql.Literal(entity_id))
         )
         found |= {str(unit) for (unit,) in rows.fetchall()}
     return found

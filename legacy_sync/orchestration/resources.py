@@ -13,6 +13,7 @@ from pydantic import Field
 
 from legacy_sync.mapping.loader import Project
 from legacy_sync.settings import read_settings
+from legacy_sync.sources.under_way import cut_off_by_signals
 from legacy_sync.sync.pipeline import Workspace, open_workspace
 
 
@@ -45,6 +46,7 @@ def opened(project: Project, legacy_api: LegacyApi, erp_database: ErpDatabase) -
         project,
     )
     try:
-        yield workspace
+        with cut_off_by_signals():
+            yield workspace
     finally:
         workspace.close()

@@ -275,6 +275,7 @@ class Loader:
         staging.create_stage(self.connection, columns)
         for part in chunk.encoded:
             staging.copy_batch(self.connection, [c.name for c in columns if c.copied], part)
+        staging.settle_types(self.connection, columns)
         if len(chunk.fetched) > 1:
             staging.drop_superseded(self.connection)
             self._settle_parked(chunk)

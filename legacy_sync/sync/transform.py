@@ -34,6 +34,7 @@ from legacy_sync.mapping.model import DecimalCast, FieldMapping, Found, Mapping,
 from legacy_sync.mapping.preflight import default_cast
 from legacy_sync.sources.base import BROKEN
 from legacy_sync.sync.casts import apply_casts, run_chain, to_text
+from legacy_sync.sync.casts.column import KNOWN_TYPES
 from legacy_sync.sync.cells import Cells
 from legacy_sync.sync.shaping import shape
 from legacy_sync.sync.values import ANY_TEXT, Records, filled_with, raw_row, with_affixes
@@ -103,7 +104,10 @@ class Transform:
         columns += [StagedColumn(other_key_column(n), "text") for n in range(len(self.mapping.source.other_keys))]
         columns += [StagedColumn(name, "bigint") for name in keep_columns(len(self.mapping.columns))]
         for name, rule in self.mapping.fields.items():
-            columns.append(StagedColumn(name, _staging_type(self.table.columns[name]), rule.reference is None))
+            column = self.table.columns[name]
+            becomes = None if column.type in KNOWN_TYPES or rule.reference else column.full_type
+            type_ = "text" if becomes else _staging_type(column)
+            columns.append(StagedColumn(name, type_, rule.reference is None, becomes))
             columns += [StagedColumn(x.name, _staging_type(x.column)) for x in self.lookups.get(name, ())]
         return columns
 

@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from legacy_sync.demo.postgres import EmbeddedPostgres
+from legacy_sync_tests.bench import bad_rows
 from legacy_sync_tests.bench.contenders import DLT, FLOOR, FLOOR_TEXT, OURS, Contender, find_dlt, floor, ours, peer_dlt
 from legacy_sync_tests.bench.measure import Ended
 from legacy_sync_tests.bench.results import INCREMENTAL, INITIAL, UNCHANGED, Results, Sample
@@ -32,6 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
         with running_postgres(folder / "postgres") as postgres:
             try:
                 _session(postgres, folder, contenders, options, results)
+                if OURS in options.only:
+                    print(bad_rows.measure(postgres, folder, options.rounds), flush=True)
             except BenchFailed as failed:
                 print(failed, file=sys.stderr)
                 return 1

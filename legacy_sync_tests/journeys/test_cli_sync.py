@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -131,9 +134,39 @@ def test_an_interrupted_run_leaves_nothing_half_written(
     process = cli.start("run")
     assert process.stderr is not None
     assert "opened a session" in process.stderr.readline()
+    began = time.monotonic()
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
+    assert time.monotonic() - began < 15
     assert process.returncode == 130
     assert "interrupted: nothing half-written stays" in err
     assert "Traceback" not in err
     assert count(erp, PARENTS) == 0
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_an_interrupted_run_ends_its_statement(cli: Cli, erp: psycopg.Connection, jobs: str) -> None:
+    erp.execute(
+        "create function wait() returns trigger language plpgsql as $$ begin perform pg_sleep(90); return new; end $$"
+    )
+    erp.execute("create trigger wait before insert on products_parentproduct for each row execute function wait()")
+    erp.commit()
+    process = cli.start("run", "--jobs", jobs)
+    busy = "select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'"
+    wait_for(erp, busy, 1)
+    began = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    wait_for(erp, busy, 0)
+    assert time.monotonic() - began < 15
+    assert (process.returncode, "Traceback" in err) == (130, False)
+    assert count(erp, PARENTS) == 0
+
+
+def wait_for(erp: psycopg.Connection, query: LiteralString, number: int) -> None:
+    end = time.monotonic() + 60
+    while erp.execute(query).fetchone() != (number,):
+        assert time.monotonic() < end
+        erp.rollback()
+        threading.Event().wait(0.05)
+    erp.rollback()

@@ -108,3 +108,15 @@ def test_emptied_table_is_an_alarm_in_an_incremental_run_too(journey: Journey):
         journey.store.delete("Artikel_Familie", key)
     with pytest.raises(GuardTripped, match="answered no rows, but 3 were loaded before"):
         journey.run()
+
+
+def test_row_of_a_table_that_nobody_refers_to_is_deleted(journey: Journey):
+    journey.execute(
+        "do $$ declare k record; begin for k in select conrelid::regclass as place, conname from pg_constraint"
+        " where confrelid = 'products_parentproduct'::regclass loop"
+        " execute 'alter table ' || k.place || ' drop constraint ' || quote_ident(k.conname); end loop; end $$"
+    )
+    keys = three_families(journey, policy="delete", max_share=0.5)
+    journey.store.delete("Artikel_Familie", keys[0])
+    assert journey.run(full=True).counts.deleted == 1
+    assert journey.skus() == ["2", "3"]

@@ -175,6 +175,29 @@ def test_newest_wins_when_legacy_is_newer(loaded: Journey):
     assert loaded.conflicts("decided") == [("name", "Hase", "Hasi", "Häschen", "legacy")]
 
 
+def test_newest_wins_knows_the_time_of_an_edit_that_earlier_runs_left_alone(loaded: Journey):
+    loaded.remap(PARENTS, conflicts={"policy": "newest_wins"}, fields=manual_weight(loaded))
+    loaded.erp_edit("1", name="Häschen", weight=12)
+    loaded.edit(KEY, Gewicht=13)
+    loaded.run()  # the weight waits for a person, nothing is written
+    loaded.store.clock.advance(minutes=1)
+    loaded.edit(KEY, Bezeichnung="Hasi")
+    loaded.run()
+    assert loaded.row("1")["name"] == "Hasi"
+
+
+def manual_weight(journey: Journey) -> dict[str, object]:
+    return {"weight": {**journey.said[PARENTS]["fields"]["weight"], "conflict": "manual"}}
+
+
+def test_waiting_conflict_is_not_written_again(loaded: Journey):
+    both_change_the_name(loaded)
+    loaded.run()
+    places = loaded.places()
+    loaded.run(full=True)
+    assert loaded.places() == places
+
+
 def test_newest_wins_when_the_erp_is_newer(loaded: Journey):
     loaded.remap(PARENTS, conflicts={"policy": "newest_wins"})
     loaded.edit(KEY, Bezeichnung="Hasi")

@@ -33,6 +33,15 @@ def test_document_with_a_bad_position_waits_as_a_whole_and_others_do_not(shop: S
     assert shop.parked() == dict(zip(whole, ("unit_incomplete", "unit_incomplete", "not_a_number"), strict=True))
 
 
+def test_document_with_a_nul_byte_in_a_position_waits_as_a_whole_and_others_do_not(shop: Shop):
+    whole = shop.document(1), shop.position(1, 1, Bezeichnung="Ha\x00se \\u0000")
+    shop.document(2)
+    for _ in range(2):
+        shop.run(DOCUMENTS)
+        assert shop.documents() == {"2": []}
+        assert shop.parked() == dict(zip(whole, ("unit_incomplete", "nul_byte"), strict=True))
+
+
 def test_repaired_position_brings_the_whole_document(shop: Shop):
     shop.document(1)
     shop.position(1, 1)

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from legacy_sync.settings import MASK
 from legacy_sync.sources.four_d.session_file import SessionFile
+from legacy_sync.sources.under_way import CuttableAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class SharedSession:
         self.http = requests.Session()
         self.http.trust_env = False  # neither a proxy for the LAN nor credentials of a .netrc
         self.http.headers.update({"Accept": "application/json", "User-Agent": "legacy-sync"})
-        adapter = HTTPAdapter(pool_connections=2, pool_maxsize=8)
+        adapter = CuttableAdapter(pool_connections=2, pool_maxsize=8)
         self.http.mount("http://", adapter)
         self.http.mount("https://", adapter)
 

@@ -42,6 +42,7 @@ from legacy_sync.mapping.source_words import (
 from legacy_sync.settings import MASK, mask_url
 from legacy_sync.sources.plain import read_path
 from legacy_sync.sources.tls import tls_failure, trusted
+from legacy_sync.sources.under_way import CuttableAdapter
 
 logger = logging.getLogger(__name__)
 
@@ -134,6 +135,8 @@ class RestClient:
         self._verify = trusted(self._words.ca_file, spec.place, spec.how_to_set("ca_file"))
         self._secrets = [secret for _, secret in self._words.secrets() if secret]
         self._session = requests.Session()
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, CuttableAdapter())
         self._session.headers.update({"Accept": "application/json", "User-Agent": "legacy_sync", **self._words.headers})
         self._pacing = Pacing(self._words.requests_per_minute, self._words.pause_seconds)
         self._lock = threading.Lock()

@@ -9,10 +9,17 @@ from legacy_sync.erp.catalog import Column
 from legacy_sync.sync.casts.basics import INTEGER_BITS, loads, refuse, to_text
 from legacy_sync.sync.cells import Cells, Refusal, map_unique
 
+_TEXTS = ("varchar", "bpchar", "text", "citext")
+_JSON = ("json", "jsonb")
+KNOWN_TYPES = frozenset(
+    {*_TEXTS, *_JSON, *INTEGER_BITS, "numeric", "float4", "float8", "bool", "date", "timestamp", "timestamptz", "uuid"}
+)
+"""types of which it is known here what fits; of others only PostgreSQL knows"""
+
 
 def fit(cells: Cells, column: Column) -> Cells:
     values = cells.values
-    if column.type in ("varchar", "bpchar", "text", "citext"):
+    if column.type in _TEXTS or column.type not in KNOWN_TYPES:
         return _fit_text(cells.with_values(to_text(values)), column)
     if column.type in INTEGER_BITS and pa.types.is_integer(values.type) and column.type != "int8":
         limit = 2 ** INTEGER_BITS[column.type]
@@ -29,7 +36,7 @@ def fit(cells: Cells, column: Column) -> Cells:
         texts = to_text(values)
         fits = pc.match_substring_regex(texts, r"^\s*\{?[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\}?\s*$")
         return refuse(cells.with_values(texts), pc.invert(fits), "not_a_uuid", "is no UUID")
-    if column.type in ("json", "jsonb"):
+    if column.type in _JSON:
         return map_unique(cells.with_values(to_text(values)), _as_json, pa.string())
     return cells
 

@@ -197,6 +197,15 @@ def note_newest(connection: psycopg.Connection, entity_id: int, fetched: int) ->
     )
 
 
+def note_quiet(connection: psycopg.Connection, entities: Sequence[str], at: datetime) -> None:
+    """Remembers that there was nothing to fetch for these entities; written every quarter of an hour at most."""
+    connection.execute(
+        "update legacy_sync.entity set quiet_at = %(at)s where name = any(%(names)s)"
+        " and (quiet_at is null or quiet_at < %(at)s - interval '15 minutes')",
+        {"at": at, "names": list(entities)},
+    )
+
+
 def has_bindings(connection: psycopg.Connection, entity_id: int) -> bool:
     """Whether any legacy record of the entity is bound to an ERP row."""
     row = connection.execute(
@@ -314,8 +323,9 @@ def list_entity_states(connection: psycopg.Connection) -> dict[str, dict[str, An
                r.accepted_by,
                good.finished_at as last_success_at,
                brought.id as brought_run, brought.finished_at as brought_at,
-               (select x.changes_up_to from legacy_sync.run x where x.entity_id = e.id and x.outcome like 'succeeded%'
-                and x.changes_up_to is not null order by x.id desc limit 1) as changes_up_to,
+               (select greatest(x.changes_up_to, e.quiet_at) from legacy_sync.run x where x.entity_id = e.id
+                and x.outcome like 'succeeded%' and x.changes_up_to is not null order by x.id desc limit 1)
+                as changes_up_to,
                (select count(*) from legacy_sync.binding b
                 where b.entity_id = e.id and b.missing_since is null) as bound,
                (select count(*) from legacy_sync.quarantine q where q.entity_id = e.id and q.status = 'open') as parked,

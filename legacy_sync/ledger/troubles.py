@@ -175,9 +175,10 @@ def list_heard(connection: psycopg.Connection) -> dict[str, datetime]:
 def list_reach(connection: psycopg.Connection) -> dict[str, datetime]:
     """By entity up to when all changes are in the ERP; where that was never seen, when its last good run ended."""
     rows = connection.execute(
-        "select e.name, coalesce((select r.changes_up_to from legacy_sync.run r where r.entity_id = e.id"
-        "   and r.outcome like 'succeeded%' and r.changes_up_to is not null order by r.id desc limit 1),"
-        "  (select r.finished_at from legacy_sync.run r where r.entity_id = e.id"
+        "select e.name, coalesce((select greatest(r.changes_up_to, e.quiet_at) from legacy_sync.run r"
+        "   where r.entity_id = e.id and r.outcome like 'succeeded%' and r.changes_up_to is not null"
+        "   order by r.id desc limit 1),"
+        "  (select greatest(r.finished_at, e.quiet_at) from legacy_sync.run r where r.entity_id = e.id"
         "   and r.outcome like 'succeeded%' order by r.id desc limit 1)) from legacy_sync.entity e"
     )
     return {str(name): reach for name, reach in rows.fetchall() if reach is not None}

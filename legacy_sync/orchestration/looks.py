@@ -74,6 +74,8 @@ class Tick:
     """what a person should hear of, once"""
     has_answer: bool = False
     """the source has answered in this tick"""
+    quiet: list[str] = field(default_factory=list)
+    """entities that have all there is"""
 
     @property
     def tables(self) -> list[Table]:
@@ -146,12 +148,20 @@ def look_at(tick: Tick, table: Table) -> None:
         _tell_end(tick, table)
         due = "" if wanted.has_new else _due(table, tick, state)
         if seen is None and not due:
+            if _would_show(tick, table):
+                tick.quiet += [reader.entity for reader in table.readers]
             return
         seen = seen or f"due: {due}"
         if not state.may_try(seen, tick.now):
             tick.notes.append(_failed(name, state))
             return
         tick.changes.append(_change(tick, table, wanted, seen, probe, is_due=bool(due)))
+
+
+def _would_show(tick: Tick, table: Table) -> bool:
+    """Whether a change of the table would have been seen by this look."""
+    by_counter = _loaded_stamp(tick, table) is not None and tick.counter is not None
+    return table.mapping.strategy == "timestamp" or by_counter
 
 
 def _tell_end(tick: Tick, table: Table) -> None:

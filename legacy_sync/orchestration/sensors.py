@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from legacy_sync.errors import AbortRun, ErpUnavailable, RetryLater
+from legacy_sync.ledger.runs import note_quiet
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.source_words import FOUR_D
 from legacy_sync.orchestration.asking import renewal_name, requests_of
@@ -65,6 +66,9 @@ def _build(layout: Layout, source: str, minimum_seconds: int) -> dg.SensorDefini
                 _look(tick)
                 if tick.has_answer:
                     note_source(workspace, source, None)
+                if tick.quiet:
+                    with workspace.erp() as connection:
+                        note_quiet(connection, tick.quiet, datetime.fromtimestamp(now, UTC))
                 requests = requests_of(tick, f"sensor {sensor_name(source)}")
         except RetryLater as error:
             if alarm := memory.outage.fail(error, now):

@@ -26,6 +26,7 @@ from dagster_setup import (
 )
 from journey_setup import PARENTS, SOURCES, VARIANTS
 
+from legacy_sync.ledger import troubles
 from legacy_sync.sync.windows import list_windows, today_of
 
 
@@ -95,6 +96,30 @@ def test_only_the_changed_table_is_asked_for_and_only_its_open_window(loaded: De
     assert set(request.asset_selection) == set(FAMILY_PAIR)
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (open_window(loaded),) * 2
     assert {key.name for key in request.asset_check_keys} & {"parked_rows", "reconciliation"} == {"parked_rows"}
+
+
+def lag(desk: Desk, entity: str) -> timedelta:
+    """How far the entity may be behind, as people are told of it."""
+    with desk.journey.workspace.erp() as connection:
+        return datetime.now(UTC) - troubles.list_reach(connection)[entity]
+
+
+def test_quiet_table_does_not_fall_behind(loaded: Desk):
+    loaded.journey.query("update legacy_sync.run set changes_up_to = changes_up_to - interval '3 days' returning id")
+    loaded.journey.query("update legacy_sync.entity set quiet_at = quiet_at - interval '2 days' returning id")
+    assert lag(loaded, PARENTS) > timedelta(days=1)
+    loaded.journey.family(2)
+    loaded.tick()
+    assert lag(loaded, PARENTS) > timedelta(days=1)  # the change waits
+    assert lag(loaded, VARIANTS) < timedelta(minutes=5)  # nothing does
+
+
+def test_looks_at_a_quiet_table_write_the_ledger_once_in_a_while(loaded: Desk):
+    loaded.tick()
+    before = loaded.journey.query("select xmin::text, quiet_at from legacy_sync.entity order by id")
+    loaded.tick()
+    assert loaded.journey.query("select xmin::text, quiet_at from legacy_sync.entity order by id") == before
+    assert all(row["quiet_at"] for row in before)
 
 
 def test_no_second_run_while_the_first_is_under_way(loaded: Desk):

@@ -15,35 +15,47 @@ from legacy_sync.erp.shape import Shape
 from legacy_sync.erp.staging import CELL, PLAN, UPDATE, forget_parked
 
 _EVERY_ROW: dict[str, Any] = {"first": 0, "last": 2**63 - 1}
-_PARTS = 8
-"""into so many portions rows are cut of which the database refuses some"""
+_PORTION = 64
+"""new rows are cut into portions of this size first; updated ones may change places with others, and stay together"""
+# New rows are counted by a sequence, which no rollback sets back: it tells at which one PostgreSQL stopped. The last
+# one need not be to blame (foreign keys are looked at in the end); then, and for updates, portions are halved.
 _ACCEPTED = """
 #variable_conflict use_column
 declare
   ls_first bigint := ls_rows[1];
   ls_last bigint := ls_rows[cardinality(ls_rows)];
-  ls_size integer := (cardinality(ls_rows) + {parts} - 1) / {parts};
+  ls_size integer := least((cardinality(ls_rows) + 1) / 2, {portion});
+  ls_at integer := 1;
   ls_message text;
   ls_detail text;
   ls_column text;
   ls_constraint text;
   ls_schema text;
 begin
-  begin
-    {write};
+  if cardinality(ls_rows) is null then
     return;
+  end if;
+  perform setval('pg_temp.ls_progress', 1, false);
+  begin
+    if cardinality(ls_rows) <= {portion} then
+      {write};
+      return;
+    end if;
   exception when integrity_constraint_violation or data_exception or raise_exception or program_limit_exceeded then
     get stacked diagnostics ls_message = message_text, ls_detail = pg_exception_detail, ls_column = column_name,
       ls_constraint = constraint_name, ls_schema = schema_name;
+    select last_value into ls_at from pg_temp.ls_progress where is_called or cardinality(ls_rows) = 1;
   end;
-  if cardinality(ls_rows) > 1 then
+  if ls_message is null or (ls_at is null or ls_at = cardinality(ls_rows)) and cardinality(ls_rows) > 1 then
     for ls_begin in 1 .. cardinality(ls_rows) by ls_size loop
       perform pg_temp.ls_write(ls_rows[ls_begin : ls_begin + ls_size - 1]);
     end loop;
     return;
   end if;
-  insert into ls_refused values (ls_first, ls_column, ls_schema, ls_constraint,
+  insert into ls_refused values (ls_rows[ls_at], ls_column, ls_schema, ls_constraint,
     ls_message || coalesce(' (' || nullif(ls_detail, '') || ')', ''));
+  perform pg_temp.ls_write(ls_rows[: ls_at - 1]);
+  perform pg_temp.ls_write(ls_rows[ls_at + 1 :]);
 end
 """
 _INDEXES = """
@@ -51,6 +63,7 @@ create index if not exists ls_stage_row on ls_stage (_row);
 create index if not exists ls_plan_row on ls_plan (_row);
 create index if not exists ls_update_row on ls_update (_row);
 analyze ls_stage (_row), ls_plan, ls_update;
+create temp sequence if not exists ls_progress;
 create temp table ls_refused (_row bigint, "column" text, schema text, "constraint" text, message text)
 """
 _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.ProgramLimitExceeded)
@@ -58,7 +71,8 @@ _ROW_IS_TO_BLAME = (pg.IntegrityError, pg.DataError, pg.RaiseException, pg.Progr
 
 def insert_rows(connection: psycopg.Connection, shape: Shape, run_id: int, fetched: list[int]) -> None:
     """Inserts every `new` row and its binding; rows the database refuses leave the plan and are parked."""
-    _write(connection, shape, "ls_plan where decision = 'new'", [_insert_statement(shape)])
+    rows, counted = [_insert_statement(shape)], [_insert_statement(shape, counted=True)]
+    _write(connection, shape, "ls_plan where decision = 'new'", rows, (counted, _PORTION))
     connection.execute(_insert_bindings(shape, "new"), _EVERY_ROW | {"run": run_id, "fetched": fetched})
 
 
@@ -75,7 +89,8 @@ def update_rows(connection: psycopg.Connection, shape: Shape, run_id: int) -> di
     taken = _rows_by_column(connection)
     if taken:
         given_up = _given_up_values(shape, list(taken))
-        _write(connection, shape, "ls_update", [*given_up, _update_statement(shape, list(taken))])
+        statements = [*given_up, _update_statement(shape, list(taken))]
+        _write(connection, shape, "ls_update", statements, (statements, 2**31 - 1))
         connection.execute(_insert_changes(shape), _EVERY_ROW | {"run": run_id})
     return _rows_by_column(connection)
 
@@ -148,21 +163,24 @@ def rebase_bindings(connection: psycopg.Connection, shape: Shape, run_id: int, f
     )
 
 
-def _insert_statement(shape: Shape) -> sql.Composed:
+def _insert_statement(shape: Shape, *, counted: bool = False) -> sql.Composed:
+    """New rows; `counted` in the order of their numbers, each with a step of a sequence."""
     target = shape.mapping.target
     values = {c: shape.fresh(c) for c in shape.columns}
     values |= {c: shape.constant(c) for c in target.on_insert if c not in values}
     values |= {c: sql.SQL("now()").format() for c in (target.created_at, target.updated_at) if c}
     names = [shape.key.name, *values]
     override = sql.SQL(" overriding system value") if shape.key.is_identity else sql.SQL("")
-    return sql.SQL(
-        "insert into {erp} ({names}){override} select p.erp_id, {values} from ls_plan p join ls_stage s using (_row)"
+    rows = sql.SQL(
+        "select p.erp_id, {values} from ls_plan p join ls_stage s using (_row)"
         " where p.decision = 'new' and p._row between %(first)s and %(last)s"
-    ).format(
-        erp=shape.erp,
-        names=sql.SQL(", ").join(map(sql.Identifier, names)),
-        override=override,
-        values=sql.SQL(", ").join(values.values()),
+    ).format(values=sql.SQL(", ").join(values.values()))
+    if counted:
+        rows = sql.SQL("select * from ({} order by p._row offset 0) q where nextval('pg_temp.ls_progress') > 0").format(
+            rows
+        )
+    return sql.SQL("insert into {erp} ({names}){override} {rows}").format(
+        erp=shape.erp, names=sql.SQL(", ").join(map(sql.Identifier, names)), override=override, rows=rows
     )
 
 
@@ -267,28 +285,35 @@ def _insert_changes(shape: Shape) -> sql.Composed:
 
 
 def _write(
-    connection: psycopg.Connection, shape: Shape, source: LiteralString, statements: Sequence[sql.Composed]
+    connection: psycopg.Connection,
+    shape: Shape,
+    source: LiteralString,
+    statements: Sequence[sql.Composed],
+    in_portions: tuple[Sequence[sql.Composed], int],
 ) -> None:
-    """Executes the statements over all rows of the source; rows that the database refuses are parked instead."""
+    """Executes the statements over all rows of the source; rows that the database refuses are parked instead.
+
+    These are found by other statements for the same, `in_portions` of at first so many rows.
+    """
     try:
         with connection.transaction():
             connection.execute("set constraints all immediate")
             for statement in statements:
                 connection.execute(statement, _EVERY_ROW)
     except _ROW_IS_TO_BLAME:
-        _write_what_is_accepted(connection, source, statements)
+        _write_what_is_accepted(connection, source, *in_portions)
         _park_refused(connection, shape)
 
 
 def _write_what_is_accepted(
-    connection: psycopg.Connection, source: LiteralString, statements: Sequence[sql.Composed]
+    connection: psycopg.Connection, source: LiteralString, statements: Sequence[sql.Composed], portion: int
 ) -> None:
-    """Cuts the rows into ever smaller portions until each is accepted, or one row that is to blame.
+    """Cuts the rows into portions until each is accepted, or one row that is to blame.
 
     A function of the database does it, since thousands of small portions would be thousands of round trips.
     """
     texts = [statement.as_string(connection) % {"first": "ls_first", "last": "ls_last"} for statement in statements]
-    body = _ACCEPTED.format(write=";\n    ".join(texts), parts=_PARTS)
+    body = _ACCEPTED.format(write=";\n      ".join(texts), portion=portion)
     with connection.transaction():
         connection.execute("set constraints all immediate")
         connection.execute(_INDEXES)

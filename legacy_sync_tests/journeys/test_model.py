@@ -396,8 +396,9 @@ class History(RuleBasedStateMachine):
         """Every row of the ERP and of what the ledger knows of records; any write changes this."""
         places = "select xmin::text, ctid::text from {} order by 2"
         parked = "select legacy_key, status, reason, value, closed_at from legacy_sync.quarantine order by id"
-        tables = (ITEMS, "legacy_sync.binding", "legacy_sync.change", "legacy_sync.conflict")
-        queries = {table: places.format(table) for table in tables} | {"parked": parked}
+        conflicts = "select c.*, xmin::text as place from legacy_sync.conflict c order by id"
+        tables = (ITEMS, "legacy_sync.binding", "legacy_sync.change")
+        queries = {table: places.format(table) for table in tables} | {"parked": parked, "conflicts": conflicts}
         return {name: [tuple(r.values()) for r in self.world.query(text)] for name, text in queries.items()}
 
     def compare(self) -> None:

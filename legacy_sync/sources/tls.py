@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ssl
-from pathlib import Path
 
 from legacy_sync.errors import LegacySyncError, SettingsInvalid, SourceRefused, SourceUnavailable
 
@@ -20,12 +19,19 @@ def trusted(ca_file: str | None, where: str, how_to_set: str) -> str | bool:
         return True
     try:
         ssl.create_default_context(cafile=ca_file)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        reason = "it does not exist" if not Path(ca_file).exists() else "it holds no certificate in PEM form"
+    except (OSError, ValueError) as error:
         raise SettingsInvalid(
-            f'the certificates in "{ca_file}" cannot be used: {reason}', where=where, next_step=how_to_set
+            f'the certificates in "{ca_file}" cannot be used: {_why(error)}', where=where, next_step=how_to_set
         ) from error
     return ca_file
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, FileNotFoundError):
+        return "it does not exist"
+    if isinstance(error, ssl.SSLError) or not isinstance(error, OSError):
+        return "it holds no certificate in PEM form"
+    return error.strerror or str(error)
 
 
 def tls_failure(error: OSError, where: str, how_to_trust: str) -> LegacySyncError:

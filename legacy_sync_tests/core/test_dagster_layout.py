@@ -8,6 +8,7 @@ import pytest
 from legacy_sync.errors import MappingInvalid
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.notify_words import Notifications
 from legacy_sync.orchestration.assets import build_assets
 from legacy_sync.orchestration.jobs import list_jobs
 from legacy_sync.orchestration.layout import Layout, build_layout, erp_key
@@ -35,7 +36,7 @@ def paper(entity: str, table: str, **more: object) -> Mapping:
 
 def layout(*mappings: Mapping) -> Layout:
     by_entity = {m.entity: m for m in mappings}
-    return build_layout(Project(by_entity, {}, 3, "dev", {}, ""))
+    return build_layout(Project(by_entity, {}, 3, Notifications(), "dev", {}, ""))
 
 
 def test_mappings_that_read_a_table_alike_share_its_asset():

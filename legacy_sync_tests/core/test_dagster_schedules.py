@@ -11,6 +11,7 @@ from legacy_sync.errors import MappingInvalid
 from legacy_sync.mapping.clock import last_tick
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import KeyRangePartitions, Mapping, Schedule
+from legacy_sync.mapping.notify_words import Notifications
 from legacy_sync.orchestration.layout import Layout, build_layout
 from legacy_sync.orchestration.rhythm import to_cron
 from legacy_sync.orchestration.schedules import build_schedules, is_due, list_timetables
@@ -114,7 +115,7 @@ def with_words(entity: str, **words: object) -> Mapping:
 
 
 def layout_of(*mappings: Mapping) -> Layout:
-    return build_layout(Project({m.entity: m for m in mappings}, {}, 3, "dev", {}, ""))
+    return build_layout(Project({m.entity: m for m in mappings}, {}, 3, Notifications(), "dev", {}, ""))
 
 
 def named(*mappings: Mapping) -> list[str]:

@@ -9,6 +9,7 @@ from legacy_sync.cli.entities import Result, plan_each, run_each
 from legacy_sync.errors import ErpUnavailable, SchemaDrift
 from legacy_sync.mapping.loader import Project
 from legacy_sync.mapping.model import Mapping
+from legacy_sync.mapping.notify_words import Notifications
 from legacy_sync.sync.report import RunReport
 from legacy_sync.sync.turns import Turns, Unit, touched_by, units_of
 
@@ -21,7 +22,7 @@ def mapping(entity: str, *parents: str, table: str = "", **words: object) -> Map
 
 
 def project(*mappings: Mapping) -> Project:
-    return Project({m.entity: m for m in mappings}, {}, 3, "test", {}, "")
+    return Project({m.entity: m for m in mappings}, {}, 3, Notifications(), "test", {}, "")
 
 
 def names(unit: Unit | None) -> str:

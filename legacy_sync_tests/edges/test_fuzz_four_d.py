@@ -1,6 +1,7 @@
 """Whatever a 4D server answers: the right rows, or a sentence. Never another error, never a wrong row."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -15,14 +16,18 @@ from legacy_sync.demo.four_d_server import FourDServer
 from legacy_sync.errors import LegacySyncError
 from legacy_sync.sources.base import Scope
 from legacy_sync.sources.four_d import session
-from legacy_sync.sources.four_d.client import ClientOptions, SimpleAPIClient
+from legacy_sync.sources.four_d.client import SimpleAPIClient
 from legacy_sync.sources.four_d.session import Credentials
 from legacy_sync.sources.four_d.source import FourDSource
 
 ROWS = 23
 SINCE = date(2025, 3, 1)
-HURRIED = ClientOptions(
-    **{**vars(QUICK), "attempts": 2, "timeout_seconds": 2, "session_wait_seconds": 0.02, "session_pause_seconds": 0.01}
+HURRIED = replace(
+    QUICK,
+    retry=QUICK.retry.model_copy(update={"attempts": 2}),
+    timeout_seconds=2,
+    session_wait_seconds=0.02,
+    session_pause_seconds=0.01,
 )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from four_d_setup import QUICK, build_store, read_all
+from four_d_setup import build_store, read_all
 from rest_setup import WebService
 from tls_setup import authority, behind_tls, server_context
 
@@ -41,7 +41,7 @@ def secure(context: ssl.SSLContext) -> Iterator[FourDServer]:
 
 def four_d(url: str, folder: Path, **environ: str) -> FourDSource:
     said = {"LEGACY_API_URL": url, "LEGACY_SYNC_LANDING": str(folder / "landing"), **environ}
-    source = open_source(four_d_spec(attempts=QUICK.attempts, backoff_seconds=0.001), read_settings(said))
+    source = open_source(four_d_spec(retry={"attempts": 3, "first_pause": "1ms"}), read_settings(said))
     assert isinstance(source, FourDSource)
     return source
 

@@ -17,6 +17,8 @@ COMPOSED_BY_HAND = {
     "erp.checks": {
         "check.expression": "the condition of a check, as PostgreSQL itself writes it (pg_get_expr)",
     },
+    "erp.apply": {"source": "one of two constants"},
+    "ledger.quarantine": {"row": "one of two constants"},
     "erp.chosen": {
         "shape.table.columns[column].full_type": "a type of the catalog",
         "column.full_type": "the same",
@@ -26,7 +28,10 @@ COMPOSED_BY_HAND = {
     "ledger.exports": dict.fromkeys(("query", "run", "at", "order"), "a constant of the module, or a part of one"),
     "erp.relink": {"c.type": "a type of the catalog, or a constant of this program"},
     "erp.sweep": {"shape.table.columns[name].full_type": "a type of the catalog"},
-    "erp.staging": {"c.type": "a type of the catalog, or a constant of this program"},
+    "erp.staging": {
+        "c.type": "a type of the catalog, or a constant of this program",
+        "column.becomes or ''": "a type of the catalog",
+    },
     "erp.plan": {
         "index.predicate": "the condition of a partial index, as PostgreSQL itself writes it (pg_get_expr)",
     },

@@ -19,11 +19,16 @@ DOCUMENTS, POSITIONS = "sales_salesrecord", "sales_salesrecorditem"
 
 @cache
 def four_d_mappings() -> dict[str, dict[str, Any]]:
-    """The project's mappings of 4D tables, without schedules; calendar windows are one partition."""
+    """The project's mappings of 4D tables, without schedules and key lists; calendar windows are one partition."""
     read = YAML(typ="safe")
     said = {file.stem: read.load(file) for file in sorted((PROJECT_ROOT / "mappings").glob("*.yaml"))}
     return {
-        entity: {**words, "schedule": None, "partitions": _uncut(words.get("partitions", {"type": "none"}))}
+        entity: {
+            **words,
+            "schedule": None,
+            "partitions": _uncut(words.get("partitions", {"type": "none"})),
+            "deletes": {**words["deletes"], "sweep": None},
+        }
         for entity, words in said.items()
         if words["source"].get("server", "four_d") == "four_d"
     }

@@ -65,12 +65,14 @@ def test_failure_after_the_commit_does_not_repeat_the_load(journey: Journey):
     journey.family(1)
     journey.run()
     journey.edit(f"{1:032X}", Bezeichnung="Hase")
-    journey.execute("alter table legacy_sync.run rename column report to lost")  # written when all is committed
-    with pytest.raises(LegacySyncError, match="report"):
+    journey.execute(
+        "alter table legacy_sync.run rename column all_rows_because to lost"
+    )  # written when all is committed
+    with pytest.raises(LegacySyncError, match="all_rows_because"):
         journey.run()
     places = journey.places(PARENTS)
     assert journey.row("1")["name"] == "Hase"
-    journey.execute("alter table legacy_sync.run rename column lost to report")
+    journey.execute("alter table legacy_sync.run rename column lost to all_rows_because")
     assert journey.run().counts.updated == 0
     assert journey.places(PARENTS) == places
 

@@ -16,8 +16,8 @@ from secrets_setup import found_in_files, found_in_ledger, found_in_text, watche
 
 from legacy_sync.demo.four_d_server import FourDServer, Store
 from legacy_sync.demo.web_services.server import Reply, Request, WebServices
+from legacy_sync.mapping.retry import Rerun
 from legacy_sync.orchestration.build import build_definitions
-from legacy_sync.orchestration.failures import Retries
 from legacy_sync.settings import PROJECT_ROOT, read_settings
 
 SECRETS = {
@@ -102,9 +102,9 @@ def _mappings(folder: Path) -> Path:
         (folder / f"{entity}.json").write_bytes(orjson.dumps(words, default=str))
     for source in ("bookkeeping", "warehouse"):
         words = YAML(typ="safe").load((PROJECT_ROOT / "mappings" / "sources" / f"{source}.yaml").read_text())
-        patience = {"attempts": 2, "backoff_seconds": 0.01} if source == "bookkeeping" else {}
+        patience = {"retry": {"attempts": 2, "first_pause": "10ms"}} if source == "bookkeeping" else {}
         (folder / "sources" / f"{source}.json").write_bytes(orjson.dumps({**words, **patience}))
-    overlay = {"sources": {"four_d": {"attempts": 2, "backoff_seconds": 0.01}}}
+    overlay = {"sources": {"four_d": {"retry": {"attempts": 2, "first_pause": "10ms"}}}}
     (folder / "environments" / "dev.json").write_bytes(orjson.dumps(overlay))
     return folder
 
@@ -170,7 +170,7 @@ def test_no_secret_is_in_what_dagster_keeps(desk: Desk, tmp_path: Path, monkeypa
     home = tmp_path / "dagster"
     home.mkdir()
     with dg.DagsterInstance.local_temp(str(home)) as instance:
-        made = build_definitions(read_settings(), Retries(attempts=1, first_pause_seconds=0.01))
+        made = build_definitions(read_settings(), Rerun(attempts=1))
         for entity, table in ((FAMILIES, "Artikel_Familie"), (SUPPLIERS, "creditors"), (MOVEMENTS, "stock_movement")):
             keys = [dg.AssetKey(["legacy", table]), dg.AssetKey(["erp", entity])]
             result = made.resolve_implicit_global_asset_job_def().execute_in_process(

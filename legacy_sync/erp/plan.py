@@ -148,7 +148,8 @@ def adopt(connection: psycopg.Connection, shape: Shape) -> None:
         " where p.decision = 'adopt' and b.entity_id = %s and b.erp_key = p.erp_id::text returning b.legacy_key",
         [shape.entity_id],
     ).fetchall()
-    conflicts.settle(connection, shape.entity_id, [key for (key,) in former])
+    keys = [key for (key,) in former]
+    conflicts.settle(connection, shape.entity_id, keys, ("value", "gone_in_legacy"))
 
 
 def _park_homeless(connection: psycopg.Connection, shape: Shape) -> None:

@@ -86,13 +86,15 @@ def _staged(shape: Shape) -> sql.Composed:
     return sql.SQL("case k.column_name {} end").format(sql.SQL(" ").join(cases))
 
 
-def settle(connection: psycopg.Connection, entity_id: int, keys: Sequence[str]) -> None:
-    """Closes what waits of these records: they have no row any more in which anybody could decide about a value."""
+def settle(
+    connection: psycopg.Connection, entity_id: int, keys: Sequence[str], sorts: Sequence[str] = ("value",)
+) -> None:
+    """Closes what waits of these records: they have no row any more in which anybody could decide."""
     if keys:
         connection.execute(
             "update legacy_sync.conflict set status = 'settled', closed_at = now(), decided_by = 'the row is gone'"
-            " where entity_id = %s and status = 'open' and sort = 'value' and legacy_key = any(%s)",
-            [entity_id, list(keys)],
+            " where entity_id = %s and status = 'open' and sort = any(%s) and legacy_key = any(%s)",
+            [entity_id, list(sorts), list(keys)],
         )
 
 

@@ -120,3 +120,13 @@ def test_row_of_a_table_that_nobody_refers_to_is_deleted(journey: Journey):
     journey.store.delete("Artikel_Familie", keys[0])
     assert journey.run(full=True).counts.deleted == 1
     assert journey.skus() == ["2", "3"]
+
+
+def test_edited_row_that_another_record_took_over_waits_for_nobody(journey: Journey):
+    keys = three_families(journey, policy="delete", max_share=0.5)
+    journey.erp_edit("1", name="Häschen")
+    journey.store.delete("Artikel_Familie", keys[0])
+    anew = journey.family(1, UID="F" * 32, Bezeichnung="Häschen")
+    journey.run(full=True)
+    assert journey.row("1")["legacy_id"] == anew
+    assert journey.query("select sort from legacy_sync.conflict where status = 'open'") == []

@@ -352,6 +352,8 @@ class Model:
             bound = self.bound[key]
             bound.missing, bound.at = True, max(bound.at, at)
             bound.row.edited_at = None  # that was before the record was gone
+            self._forget_open(key, set())
+            self.without_row.discard(key)
             if self.words.deletes == "set" and bound.row in self.rows:
                 bound.was_active = bound.row.active
                 if bound.was_active:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from journey_setup import Journey, empty_store
 from model_of_sync import COLUMNS, Model, Record, Row, Words
 from psycopg.rows import dict_row
@@ -344,19 +344,21 @@ class History(RuleBasedStateMachine):
         written = {name: sorted(set(rows) ^ set(before[name]), key=str) for name, rows in after.items()}
         assert not any(written.values()), f"the second run wrote {written}"
 
-    @precondition(lambda self: len(self.model.words.partitions) > 1)
     @rule(number=numbers, full=st.booleans())
     def run_of_one_partition(self, number, full):
+        if len(self.model.words.partitions) == 1:
+            return
         chosen = [self.some(list(self.model.words.partitions), number)]
         self.run(partitions=chosen, full=full)
         self.model.fetch(full=full, partitions=chosen)
         self.model.load(partitions=chosen)
         self.compare()
 
-    @precondition(lambda self: self.model.bound)
     @rule(how=st.sampled_from(["refused", "lost"]), full=st.booleans())
     def run_that_breaks_off(self, how, full):
         """What was fetched stays landed; the ERP and the ledger are as they were."""
+        if not self.model.bound:  # the first run lands nothing
+            return
         before = self.world_as_it_is()
         self.world.connection.execute("insert into broken values (%s)", [how])
         with pytest.raises((AbortRun, RetryLater)):
@@ -365,9 +367,10 @@ class History(RuleBasedStateMachine):
         self.model.fetch(full=full)
         assert self.world_as_it_is() == before, "the broken run wrote"
 
-    @precondition(lambda self: self.model.bound)
     @rule()
     def run_whose_fetch_fails(self):
+        if not self.model.bound:
+            return
         before = self.world_as_it_is()
         self.store.clock.advance(seconds=1)
         fault = self.world.journey.server.faults.add("error_array", table=TABLE)
@@ -376,9 +379,10 @@ class History(RuleBasedStateMachine):
         self.world.journey.server.faults.active.remove(fault)
         assert self.world_as_it_is() == before, "the failed run wrote"
 
-    @precondition(lambda self: self.model.bound)
     @rule()
     def load_what_is_landed_again(self):
+        if not self.model.bound:
+            return
         self.seen = self.places()
         journey = self.world.journey
         load_entity(journey.workspace, journey.workspace.project.get(ITEMS), full=True, accept=True)

@@ -11,6 +11,7 @@ import psycopg
 from psycopg import sql
 
 from legacy_sync.erp.shape import Shape
+from legacy_sync.ledger.row_conflicts import GONE
 
 
 def decide_edited(connection: psycopg.Connection, shape: Shape) -> int:
@@ -53,8 +54,10 @@ def _find_edits(connection: psycopg.Connection, shape: Shape) -> None:
             " join legacy_sync.binding b on b.entity_id = {} and b.legacy_key = d._key"
             " join {} e on e.{} = d.erp_key::{}"
             " cross join lateral (values {}) v(column_name, base, erp, known)"
-            " where v.known and v.erp is distinct from v.base"
-        ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk, shape.pk_type, cells)
+            " where v.known and (v.erp is distinct from v.base or v.erp is null and exists (select"  # null: not agreed
+            "  from legacy_sync.conflict c where c.entity_id = b.entity_id and c.legacy_key = d._key and c.is_first"
+            "  and c.column_name = v.column_name and (c.status = 'open' or c.decided_by = {})))"
+        ).format(sql.Literal(shape.entity_id), shape.erp, shape.pk, shape.pk_type, cells, sql.Literal(GONE))
     )
 
 

@@ -5,6 +5,8 @@ from journey_setup import PARENTS, Journey
 
 from legacy_sync.errors import GuardTripped
 
+SAME = {"legacy_id": "0" * 31 + "1", "description": "", "description_en": ""}
+"""what the record of family 1 says, too"""
 SOFT = {"policy": "set", "set": {"is_active": False, "is_discontinued": True}, "max_share": 0.5}
 
 
@@ -130,3 +132,14 @@ def test_edited_row_that_another_record_took_over_waits_for_nobody(journey: Jour
     journey.run(full=True)
     assert journey.row("1")["legacy_id"] == anew
     assert journey.query("select sort from legacy_sync.conflict where status = 'open'") == []
+
+
+def test_adopted_row_on_which_nobody_agreed_is_not_deleted_with_its_record(journey: Journey):
+    row_id = journey.erp_insert(PARENTS, sku="1", name="Familie 1", is_active=True, weight=None, **SAME)
+    journey.remap(PARENTS, adoption={"policy": "manual"}, deletes={"policy": "delete", "max_share": 0.5})
+    keys = [journey.family(n, Gewicht=10) for n in (1, 2, 3)]
+    journey.run()
+    assert [c[:4] for c in journey.conflicts()] == [("weight", None, "10", None)]
+    journey.store.delete("Artikel_Familie", keys[0])
+    journey.run(full=True)
+    assert journey.row("1")["id"] == row_id

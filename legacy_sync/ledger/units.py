@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import psycopg
 from psycopg import sql
 
@@ -42,8 +40,3 @@ def find_incomplete(connection: psycopg.Connection, keys: dict[int, str]) -> set
         )
         found |= {str(unit) for (unit,) in rows.fetchall()}
     return found
-
-
-def list_units(connection: psycopg.Connection) -> Sequence[str]:
-    """All units loaded so far in this slice."""
-    return [str(unit) for (unit,) in connection.execute("select distinct unit from ls_unit order by 1").fetchall()]
